@@ -1,0 +1,97 @@
+"""Encoder-decoder models: any checkpoint by name or path, tuned in full, by LoRA or by QLoRA."""
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from r2d import R2DError, env, paths
+from r2d.config import LoraSettings, Tuning
+
+
+def locate(backbone: str) -> str:
+    """Path or hub name of a backbone; `mini-base` is the one shipped with the project."""
+    return str(paths.BASE) if backbone == "mini-base" else backbone
+
+
+def load_tokenizer(backbone: str):
+    """The backbone's tokenizer; it must append its end token and have a padding token."""
+    from transformers import AutoTokenizer
+
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(locate(backbone))
+    except (OSError, ValueError) as error:
+        raise _unavailable(backbone) from error
+    if tokenizer.pad_token_id is None or tokenizer("a")["input_ids"][-1] != tokenizer.eos_token_id:
+        raise R2DError(f"The tokenizer of {backbone!r} has no padding or end token; choose an encoder-decoder such as T5.")
+    return tokenizer
+
+
+def load(backbone: str, tuning: Tuning, lora: LoraSettings, dropout: float, init: Path | None = None) -> nn.Module:
+    """A model ready to train: fresh from `backbone`, or from `init`, the `model/` folder of a finished run.
+
+    `full` trains every weight; `lora` and `qlora` train an adapter on all linear layers over frozen weights, which
+    `qlora` holds in 4-bit NF4 with double quantisation (Dettmers et al. 2023), on CUDA and on CPU.
+    Raises `R2DError` when a checkpoint is missing.
+    """
+    if init is not None and not init.is_dir():
+        raise R2DError(f"There is no checkpoint at {init}; run the method it belongs to first.")
+    if tuning == "full":
+        return _pretrained(str(init) if init else locate(backbone), dropout)
+    from peft import LoraConfig, PeftModel, get_peft_model
+
+    model = _pretrained(locate(backbone), dropout, _four_bits() if tuning == "qlora" else None)
+    if init is not None:
+        return PeftModel.from_pretrained(model, init, is_trainable=True)
+    shape = LoraConfig(
+        r=lora.r, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules="all-linear", task_type="SEQ_2_SEQ_LM"
+    )  # fmt: skip
+    return get_peft_model(model, shape)
+
+
+def save(model: nn.Module, tokenizer, backbone: str, folder: Path) -> None:
+    """Save weights or adapter (safetensors) and the tokenizer; an adapter names its backbone, never a local path."""
+    if hasattr(model, "peft_config"):
+        model.peft_config["default"].base_model_name_or_path = backbone
+    model.save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+
+
+def count(model: nn.Module) -> dict[str, int]:
+    """Parameters in all and trainable ones; 4-bit weights are counted unpacked."""
+    total = sum(p.numel() * (2 if p.dtype == torch.uint8 else 1) for p in model.parameters())
+    return {"parameters": total, "trainable": sum(p.numel() for p in model.parameters() if p.requires_grad)}
+
+
+def _pretrained(source: str, dropout: float, quantisation=None) -> nn.Module:
+    from transformers import AutoModelForSeq2SeqLM
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    where = {"device_map": {"": env.device()}} if quantisation is not None else {}
+    try:
+        model = AutoModelForSeq2SeqLM.from_pretrained(
+            source, dtype=torch.float32, quantization_config=quantisation, **where
+        )  # fmt: skip
+    except (OSError, ValueError) as error:
+        raise _unavailable(source) from error
+    for module in model.modules():
+        if isinstance(module, nn.Dropout):
+            module.p = dropout
+    return model.to(env.device()) if quantisation is None else model
+
+
+def _four_bits():
+    from transformers import BitsAndBytesConfig
+
+    compute = torch.bfloat16 if env.device() != "cpu" else torch.float32
+    return BitsAndBytesConfig(
+        load_in_4bit=True, bnb_4bit_quant_type="nf4", bnb_4bit_use_double_quant=True, bnb_4bit_compute_dtype=compute
+    )
+
+
+def _unavailable(name: str) -> R2DError:
+    return R2DError(
+        f"The model {name!r} could not be loaded: it is neither an encoder-decoder checkpoint folder here nor one a model hub "
+        "gave; check the name and the network, or set the recipe's `backbone` to a local folder."
+    )

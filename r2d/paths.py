@@ -1,0 +1,42 @@
+"""Where everything lives: one place for every location in the project."""
+
+import os
+from pathlib import Path
+
+PACKAGE = Path(__file__).resolve().parent
+ROOT = PACKAGE.parent
+RECIPES = PACKAGE / "recipes"
+CARDS = PACKAGE / "datasets"
+BASE = PACKAGE / "base"
+NOTEBOOKS = ROOT / "notebooks"
+
+
+def home() -> Path:
+    """The folder of everything made at run time: `R2D_HOME`, else the project itself."""
+    return Path(os.environ.get("R2D_HOME") or ROOT).expanduser().resolve()
+
+
+def runs(profile: str) -> Path:
+    """All runs, tables' inputs and executed notebooks of one profile."""
+    return home() / "runs" / profile
+
+
+def run(profile: str, dataset: str, method: str, seed: int) -> Path:
+    """One run's directory; if it exists, the run is finished."""
+    return runs(profile) / dataset / method / f"seed{seed}"
+
+
+def cache() -> Path:
+    """Downloaded assets; safe to delete."""
+    return home() / ".cache"
+
+
+def figures(profile: str) -> Path:
+    """Figures and tables of one profile."""
+    return ROOT / "figures" / profile
+
+
+def data() -> Path | None:
+    """The folder of data sets the user brings (`R2D_DATA`), if one is set."""
+    value = os.environ.get("R2D_DATA")
+    return Path(value).expanduser().resolve() if value else None

@@ -1,0 +1,209 @@
+"""One record schema: raw rows become checked records, and records are cut into splits by content."""
+
+import hashlib
+import json
+import random
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence, Set
+from dataclasses import dataclass, field, fields
+from functools import cached_property
+from operator import attrgetter, itemgetter
+from typing import Any
+
+from r2d import R2DError, readers
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One case: its input text, canonical label and rationale; `reason` is the synthetic generator's true reason."""
+
+    id: str
+    question: str
+    label: str
+    rationale: str
+    rationale_nurse: str = ""
+    rationale_nurse_post: str = ""
+    rationale_llm: str = ""
+    reason: str = ""
+
+
+FIELDS = tuple(each.name for each in fields(Record))
+SPLITS = ("train", "validation", "test")
+Splits = dict[str, list[Record]]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Checked records by split; `labels` is the fixed label order, `dropped` the number of rows left out."""
+
+    name: str
+    title: str
+    labels: tuple[str, ...]
+    splits: Splits
+    source: str
+    synthetic: bool
+    dropped: int = 0
+
+    @property
+    def train(self) -> list[Record]:
+        """Records to learn from."""
+        return self.splits["train"]
+
+    @property
+    def validation(self) -> list[Record]:
+        """Records that choose the checkpoint."""
+        return self.splits["validation"]
+
+    @property
+    def test(self) -> list[Record]:
+        """Records that are measured."""
+        return self.splits["test"]
+
+    @cached_property
+    def fingerprint(self) -> str:
+        """Twelve hex digits that change with any label, record, order or split."""
+        digest = hashlib.sha256(json.dumps(self.labels).encode())
+        for split in SPLITS:
+            digest.update(f"\n{split}\n".encode())
+            for record in self.splits[split]:
+                digest.update(json.dumps(attrgetter(*FIELDS)(record)).encode())
+        return digest.hexdigest()[:12]
+
+
+def canonical(label: str, labels: Sequence[str]) -> str | None:
+    """The member of `labels` that equals `label` but for case and outer blanks, or None."""
+    folded = label.strip().casefold()
+    return next((known for known in labels if known.strip().casefold() == folded), None)
+
+
+def content_key(question: str, context_mark: str | None = None) -> bytes:
+    """Equal for questions that differ only in case, blanks or, from `context_mark` on, in their context."""
+    if context_mark:
+        question = question.split(context_mark)[0]
+    return hashlib.blake2b(" ".join(question.casefold().split()).encode(), digest_size=12).digest()
+
+
+def as_text(value: Any) -> str | None:
+    """A cell as stripped text: empty for null and NaN, None for lists and objects."""
+    if value is None or value != value:
+        return ""
+    if isinstance(value, list | dict | bytes):
+        return None
+    return str(value).strip()
+
+
+@dataclass
+class Gate:
+    """Turns raw rows into records; a bad row stops it, or with `drop` is counted in `dropped`.
+
+    `rationale` names the field that becomes the record's rationale, `columns` how a file calls the fields. Messages
+    name file, row and reason, and never quote a note.
+    """
+
+    labels: tuple[str, ...]
+    rationale: str = "rationale"
+    context_mark: str | None = None
+    drop: bool = False
+    columns: dict[str, str] = field(default_factory=dict)
+    dropped: int = 0
+
+    def records(self, file: str, rows: Iterable[readers.Row], taken: Set[bytes] = frozenset()) -> Iterator[Record]:
+        """The good rows, lazily; `taken` are content keys of the test data, which no row may repeat."""
+        ids: dict[str, int] = {}
+        for row, values in rows:
+            texts = {name: as_text(values.get(name)) for name in FIELDS} if values is not None else {}
+            fault = self._fault(texts, ids, taken)
+            if fault and not self.drop:
+                raise R2DError(f"{file}, row {row}: {fault}, or set `on_bad_rows: drop` to leave such rows out.")
+            if fault:
+                self.dropped += 1
+                continue
+            ids[texts["id"]] = row
+            label = canonical(texts["label"], self.labels)
+            yield Record(**texts | {"label": label, "rationale": texts[self.rationale]})
+
+    def key(self, record: Record) -> bytes:
+        """The record's content key."""
+        return content_key(record.question, self.context_mark)
+
+    def keys(self, records: Iterable[Record]) -> set[bytes]:
+        """The content keys of records."""
+        return {self.key(record) for record in records}
+
+    def _fault(self, texts: dict[str, str | None], ids: dict[str, int], taken: Set[bytes]) -> str | None:
+        """What is wrong with a row and how to mend it."""
+        if not texts:
+            return "it is not a whole record; give it the fields the other rows have"
+        for name, text in texts.items():
+            if text is None:
+                return f"its {name} (column {self.columns.get(name, name)!r}) is not text; write it as one text"
+            if not text and name in ("id", "question", "label", self.rationale):
+                return f"its {name} (column {self.columns.get(name, name)!r}) is missing or empty; fill it in"
+        if any(_unwritable(text) for text in texts.values()):
+            return "it has half of a character (a lone surrogate); write the row again as UTF-8"
+        if canonical(texts["label"], self.labels) is None:
+            return f"its label {texts['label'][:40]!r} is not one of {some(self.labels)}; mend the label"
+        if texts["id"] in ids:
+            return f"its id is that of row {ids[texts['id']]}; give each row its own"
+        if taken and content_key(texts["question"], self.context_mark) in taken:
+            return "its question is also in the test data; take it out of one of them"
+        return None
+
+
+def _unwritable(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return True
+    return False
+
+
+def some(names: Iterable[str], most: int = 12) -> str:
+    """Names for a message: the first dozen; one too long for a name, which may be a note, is not shown."""
+    shown = [repr(name) if len(name) <= 40 else "(too long for a name)" for name in names]
+    return ", ".join(shown[:most] + ["..."] * (len(shown) > most))
+
+
+def cut(
+    records: Sequence[Record],
+    wanted: dict[str, float | None],
+    seed: int,
+    context_mark: str | None = None,
+) -> Splits:
+    """Cut records into seeded, stratified splits in the order of `wanted`; equal questions stay together.
+
+    A size below 1 is a share of the records, None takes what is left; a split may fall short of its size by less than
+    the largest group of equal questions. Raises `R2DError` when too few are left.
+    """
+    groups = _stratified(records, seed, context_mark)
+    splits = {}
+    for split, size in wanted.items():
+        available = sum(map(len, groups))
+        number = available if size is None else max(1, round(size * len(records))) if 0 < size < 1 else int(size)
+        if number > available:
+            raise R2DError(f"{number} records are wanted for {split} but {available} are left; lower `{split}`.")
+        taken: list[Record] = []
+        left = []
+        for group in groups:
+            if len(taken) + len(group) <= number:
+                taken += group
+            else:
+                left.append(group)
+        splits[split], groups = taken, left
+    return splits
+
+
+def _stratified(records: Sequence[Record], seed: int, context_mark: str | None) -> list[list[Record]]:
+    """Groups of equal questions in a seeded order, of which every stretch has the labels in their proportion."""
+    groups: dict[bytes, list[Record]] = {}
+    for record in records:
+        groups.setdefault(content_key(record.question, context_mark), []).append(record)
+    shuffled = list(groups.values())
+    random.Random(seed).shuffle(shuffled)
+    total, seen = Counter(group[0].label for group in shuffled), Counter()
+    ranked = []
+    for group in shuffled:
+        label = group[0].label
+        ranked.append(((seen[label] + 0.5) / total[label], group))
+        seen[label] += 1
+    return [group for _, group in sorted(ranked, key=itemgetter(0))]

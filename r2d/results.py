@@ -1,0 +1,149 @@
+"""From finished runs to tables: every number is read from a run directory, never passed on by hand."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from r2d import R2DError, paths, run, stats
+from r2d.config import Recipe
+from r2d.grid import Run
+
+MEASURES = {
+    "macro_f1": "Macro-F1",
+    "accuracy": "Accuracy",
+    "bertscore_f1": "BERTScore F1",
+    "sentence_bleu": "Sentence BLEU",
+    "corpus_bleu": "Corpus BLEU",
+    "names_reason": "Names the true reason",
+    "consistency": "Consistency",
+    "sufficiency": "Sufficiency",
+    "invalid_rate": "Invalid labels",
+}
+
+
+def collect(recipe: Recipe, runs: Sequence[Run]) -> pd.DataFrame:
+    """One row a run: its names, every measure with its interval over examples, and what it cost (seconds, MB)."""
+    rows = []
+    for dataset, method, seed in runs:
+        found = _read(recipe, dataset, method, seed)
+        chosen, env, training = recipe.methods[method], found["env"], found["env"].get("training", {})
+        row = {
+            "profile": recipe.profile, "dataset": dataset, "method": method, "title": chosen.title, "seed": seed,
+            "tuning": chosen.tuning if training else "", "test_cases": env["test_cases"],
+        }  # fmt: skip
+        for name, measure in found["metrics"].get("metrics", {}).items():
+            row[name] = measure["value"]
+            row[f"{name}_low"], row[f"{name}_high"] = measure["interval"] or (None, None)
+        for name in ("parameters", "trainable", "peak_memory_mb"):
+            row[name] = env.get(name)
+        row |= {name: training.get(name) for name in ("steps", "best_step", "seconds", "seconds_per_step")}
+        row["seconds_per_case"] = env.get("test_seconds", 0) / max(1, env["test_cases"])
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def per_class(recipe: Recipe, runs: Sequence[Run]) -> pd.DataFrame:
+    """F1 of every class of every run."""
+    rows = []
+    for dataset, method, seed in runs:
+        for label, f1 in _read(recipe, dataset, method, seed)["metrics"].get("per_class_f1", {}).items():
+            rows.append({"dataset": dataset, "method": method, "seed": seed, "label": label, "f1": f1["value"]})
+    return pd.DataFrame(rows)
+
+
+def summarise(frame: pd.DataFrame) -> pd.DataFrame:
+    """Mean, standard deviation and number of seeds of every measure, a row a dataset and method, in recipe order."""
+    rows = []
+    for (dataset, method), group in frame.groupby(["dataset", "method"], sort=False):
+        row = {"profile": group["profile"].iloc[0], "dataset": dataset, "method": method, "title": group["title"].iloc[0]}
+        row |= {"seeds": len(group), "test_cases": int(group["test_cases"].iloc[0])}
+        for name in MEASURES:
+            values = group[name].dropna().tolist() if name in group else []
+            over = stats.over_seeds(values) if values else {"mean": None, "sd": None}
+            row[name], row[f"{name}_sd"] = over["mean"], over["sd"]
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def compare(recipe: Recipe, runs: Sequence[Run], dataset: str, against: Sequence[str], reference: str) -> pd.DataFrame:
+    """Paired permutation tests of accuracy, `reference` minus each other method, Holm-corrected.
+
+    An example's value is its mean correctness over seeds, so examples, not seeds times examples, are the sample.
+    """
+    own = _correctness(recipe, runs, dataset, reference)
+    rows = []
+    for method in against:
+        other = _correctness(recipe, runs, dataset, method)
+        shared = own.index.intersection(other.index)
+        rows.append({"dataset": dataset, "method": reference, "against": method} | stats.paired(own[shared], other[shared]))
+    adjusted = stats.holm([row["p"] for row in rows]) if rows else []
+    return pd.DataFrame([row | {"p_holm": p} for row, p in zip(rows, adjusted, strict=True)])
+
+
+def sentence(recipe: Recipe, row: pd.Series) -> str:
+    """One comparison in words; a difference inside its noise is written as such."""
+    a, b = (recipe.methods[row[name]].title for name in ("method", "against"))
+    low, high = row["interval"]
+    size = f"{100 * row['difference']:+.1f} points of accuracy (95 % interval {100 * low:+.1f} to {100 * high:+.1f})"
+    if row["p_holm"] >= 0.05:
+        return f"{a} and {b} can't be told apart on {row['dataset']}: {size}, p = {row['p_holm']:.2g}."
+    verb = "beats" if row["difference"] > 0 else "is beaten by"
+    return f"{a} {verb} {b} on {row['dataset']}: {size}, p = {row['p_holm']:.2g}."
+
+
+def curves(recipe: Recipe, runs: Sequence[Run]) -> pd.DataFrame:
+    """The training logs of runs: one row a logged step, with losses, schedules and validation scores."""
+    frames = []
+    for dataset, method, seed in runs:
+        log = _read(recipe, dataset, method, seed)["log"]
+        if log:
+            frames.append(pd.DataFrame(log).assign(dataset=dataset, method=method, seed=seed))
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+
+
+def confusion(recipe: Recipe, dataset: str, method: str, seed: int) -> pd.DataFrame:
+    """Confusion counts of one run: rows gold, columns predicted, the last one invalid labels."""
+    found = _read(recipe, dataset, method, seed)["metrics"]
+    return pd.DataFrame(found["confusion"], index=found["labels"], columns=[*found["labels"], "invalid"])
+
+
+def signatures(recipe: Recipe, runs: Sequence[Run]) -> dict[str, str]:
+    """Every measure's signature, as the runs recorded it."""
+    found: dict[str, str] = {}
+    for which in runs:
+        found |= _read(recipe, *which)["metrics"].get("signatures", {})
+    return found
+
+
+def with_starts(recipe: Recipe, runs: Sequence[Run]) -> list[Run]:
+    """The runs, and the stage 1 runs that they start from."""
+    starts = [(d, recipe.methods[m].init, s) for d, m, s in runs if recipe.methods[m].init]
+    return list(dict.fromkeys([*runs, *starts]))
+
+
+def readable(table: pd.DataFrame) -> pd.DataFrame:
+    """The summary for people: `mean ± sd` in points of 100, one column a measure that has values."""
+    shown = table[["dataset", "title", "seeds"]].rename(columns={"title": "method"})
+    for name, heading in MEASURES.items():
+        if table[name].notna().any():
+            scale = 1 if name == "corpus_bleu" else 100
+            shown[heading] = [_cell(m, s, scale) for m, s in zip(table[name], table[f"{name}_sd"], strict=True)]
+    return shown
+
+
+def _cell(mean: float | None, sd: float | None, scale: float) -> str:
+    if pd.isna(mean):
+        return "–"
+    return f"{scale * mean:.1f}" + ("" if pd.isna(sd) else f" ± {scale * sd:.1f}")
+
+
+def _correctness(recipe: Recipe, runs: Sequence[Run], dataset: str, method: str) -> pd.Series:
+    seeds = [seed for d, m, seed in runs if (d, m) == (dataset, method)]
+    if not seeds:
+        raise R2DError(f"There is no run of {method} on {dataset} to compare; add it to the experiment.")
+    parts = [_read(recipe, dataset, method, seed)["metrics"]["per_example"] for seed in seeds]
+    return pd.concat([pd.Series(p["correct"], index=p["id"], dtype=float) for p in parts], axis=1).mean(axis=1)
+
+
+def _read(recipe: Recipe, dataset: str, method: str, seed: int) -> dict:
+    return run.read(paths.run(recipe.profile, dataset, method, seed))

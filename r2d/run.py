@@ -1,0 +1,245 @@
+"""One run: a method on a dataset with a seed, from recipe to a finished run directory."""
+
+import argparse
+import hashlib
+import json
+import os
+import resource
+import shutil
+import sys
+import time
+from functools import lru_cache
+from pathlib import Path
+
+import yaml
+from safetensors import SafetensorError
+
+from r2d import R2DError, config, objective, paths
+from r2d.config import Recipe
+from r2d.objective import OBJECTIVES
+
+TRAINING_CODE = ("baselines", "checkpoint", "config", "corpora", "data", "decode", "model", "objective", "prompts", "readers",
+                 "records", "run", "train", "triage")  # fmt: skip
+METRIC_CODE = ("assets", "bertscore", "metrics", "stats")
+RESULT_CODE = ("results", "stats")
+FIGURE_CODE = ("figures", "results")
+
+
+@lru_cache
+def code_hash(modules: tuple[str, ...]) -> str:
+    """Twelve hex digits over the source of package modules, the dataset cards and the shipped base."""
+    files = [paths.PACKAGE / f"{m}.py" for m in modules]
+    if modules == TRAINING_CODE:
+        files += sorted(paths.CARDS.glob("*.yaml")) + sorted(paths.BASE.glob("*.*"))
+    return hashlib.sha256(b"".join(p.read_bytes() for p in files)).hexdigest()[:12]
+
+
+def settings(recipe: Recipe, dataset: str, method: str, seed: int) -> dict:
+    """All that decides a run's model and predictions: the `config.yaml` of its directory."""
+    chosen = recipe.methods[method]
+    trained = chosen.objective in OBJECTIVES
+    source = recipe.datasets[dataset].model_dump(mode="json", exclude={"optional", "methods", "seeds"})
+    return {
+        "profile": recipe.profile,
+        "dataset": {"name": dataset, **source},
+        "method": {"name": method, **chosen.model_dump(mode="json")},
+        "seed": seed,
+        "backbone": (chosen.backbone or recipe.backbone) if trained else None,
+        "limits": list(recipe.limits(dataset)),
+        "lora": recipe.lora.model_dump() if chosen.tuning != "full" else None,
+        "train": recipe.training(method, dataset).model_dump() if trained else None,
+        "decode": recipe.decode.model_dump(),
+        "init": settings(recipe, dataset, chosen.init, seed) if chosen.init else None,
+        "code": code_hash(TRAINING_CODE),
+    }
+
+
+def data_key(recipe: Recipe, dataset: str) -> str:
+    """Changes when the dataset's settings or the code that reads it change."""
+    parts = [recipe.datasets[dataset].model_dump(mode="json"), code_hash(TRAINING_CODE)]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def key(recipe: Recipe, dataset: str, method: str, seed: int) -> str:
+    """Changes when anything that decides the run or its metrics changes; the workflow compares it."""
+    parts = [settings(recipe, dataset, method, seed), recipe.metrics.model_dump(), code_hash(METRIC_CODE)]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
+
+
+def execute(recipe: Recipe, dataset: str, method: str, seed: int) -> Path:
+    """Do the run unless it is finished, resume it if it was killed; returns its directory.
+
+    A finished run made under other settings is replaced only when the new one is whole. When only the metrics' code or
+    settings changed, only `metrics.json` is made again.
+    """
+    for name, known in ((dataset, recipe.datasets), (method, recipe.methods)):
+        if name not in known:
+            raise R2DError(f"Profile {recipe.profile} has no {name!r}; choose one of {', '.join(known)}.")
+    out, run_key = paths.run(recipe.profile, dataset, method, seed), key(recipe, dataset, method, seed)
+    if not _same(out / "config.yaml", settings(recipe, dataset, method, seed)):
+        part = out.with_name(f".{out.name}.part")
+        try:
+            _fill(recipe, dataset, method, seed, part)
+            if _is_main_process():
+                shutil.rmtree(out, ignore_errors=True)
+                part.rename(out)
+        except (OSError, SafetensorError) as error:
+            raise R2DError(
+                f"{part} could not be written ({error}); free space there or set R2D_HOME to another disk, then rerun."
+            ) from error
+    elif _stale(out / "metrics.json", run_key):
+        _write_metrics(recipe, dataset, out, run_key)
+    return out
+
+
+def _fill(recipe: Recipe, dataset: str, method: str, seed: int, part: Path) -> None:
+    """Train, predict and measure into an unfinished directory; `config.yaml` comes last."""
+    wanted = settings(recipe, dataset, method, seed)
+    _train_and_predict(recipe, dataset, method, seed, part, wanted)
+    if _is_main_process():
+        _write_metrics(recipe, dataset, part, key(recipe, dataset, method, seed))
+        shutil.rmtree(part / "checkpoints", ignore_errors=True)
+        (part / "best.safetensors").unlink(missing_ok=True)
+        (part / "config.yaml").write_text(yaml.safe_dump(wanted, sort_keys=False), encoding="utf-8")
+
+
+def read(folder: Path) -> dict:
+    """`config`, `env`, `metrics`, `log` and `predictions` of a finished run."""
+    if not (folder / "metrics.json").is_file():
+        raise R2DError(f"There is no finished run at {folder}; run its notebook or `./run_all.sh` first.")
+    return {
+        "config": yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8")),
+        "env": json.loads((folder / "env.json").read_text(encoding="utf-8")),
+        "metrics": json.loads((folder / "metrics.json").read_text(encoding="utf-8")),
+        "log": _lines(folder / "log.jsonl"),
+        "predictions": _lines(folder / "predictions.jsonl"),
+    }
+
+
+def load_decoder(folder: Path):
+    """The trained model of a finished run, ready to decode; returns (decoder, objective)."""
+    from r2d import data, model
+    from r2d.config import DataSettings, LoraSettings
+    from r2d.decode import Decoder
+
+    made = read(folder)["config"]
+    method, dataset = made["method"], dict(made["dataset"])
+    labels = data.load(dataset.pop("name"), DataSettings(**dataset)).labels
+    tokenizer = model.load_tokenizer(str(folder / "model"))
+    net = model.load(made["backbone"], method["tuning"], LoraSettings(**made["lora"] or {}), 0.0, folder / "model")
+    goal = objective.named(method["objective"], method["objective_overrides"])
+    return Decoder(net, tokenizer, labels, tuple(made["limits"]), made["decode"]["batch"]), goal
+
+
+def _train_and_predict(recipe: Recipe, dataset: str, method: str, seed: int, part: Path, wanted: dict) -> None:
+    """Fill the unfinished directory with model, log, predictions and env."""
+    from r2d import baselines, data, env
+
+    env.seed_everything(seed)
+    part.mkdir(parents=True, exist_ok=True)
+    loaded = data.load(dataset, recipe.datasets[dataset])
+    began = time.perf_counter()
+    record = {"dataset_fingerprint": loaded.fingerprint, "dropped_rows": loaded.dropped}
+    if wanted["train"] is None:
+        texts = baselines.ROWS[recipe.methods[method].objective](loaded.train, loaded.test, seed)
+        rows = [_row_of(r, label) for r, label in zip(loaded.test, texts, strict=True)]
+        record["test_seconds"] = time.perf_counter() - began
+    else:
+        rows, more = _neural(recipe, method, wanted, loaded, part)
+        record |= more
+    record |= {"peak_memory_mb": _peak_memory(), "test_cases": len(rows)}
+    if _is_main_process():
+        _write_lines(part / "predictions.jsonl", rows)
+        (part / "env.json").write_text(json.dumps({**env.describe(), **record}, indent=1), encoding="utf-8")
+
+
+def _neural(recipe: Recipe, method: str, wanted: dict, loaded, part: Path) -> tuple[list[dict], dict]:
+    """Train one network and decode the test set; (predictions, what env.json records)."""
+    from r2d import model
+    from r2d.decode import Decoder
+    from r2d.train import Trainer
+
+    chosen, seed, dataset = recipe.methods[method], wanted["seed"], wanted["dataset"]["name"]
+    goal, train = objective.named(chosen.objective, chosen.objective_overrides), recipe.training(method, dataset)
+    tokenizer = model.load_tokenizer(wanted["backbone"])
+    init = paths.run(recipe.profile, dataset, chosen.init, seed) / "model" if chosen.init else None
+    net = model.load(wanted["backbone"], chosen.tuning, recipe.lora, train.dropout, init)
+    decoder = Decoder(net, tokenizer, loaded.labels, recipe.limits(dataset), recipe.decode.batch)
+    fingerprint = hashlib.sha256(json.dumps([wanted, loaded.fingerprint], sort_keys=True).encode()).hexdigest()[:12]
+    trainer = Trainer(net, decoder, goal, train, seed, part, fingerprint)
+    outcome = trainer.fit(loaded.train, loaded.validation, f"{dataset} {method} seed {seed}")
+    if not _is_main_process():
+        return [], {}
+    model.save(net, tokenizer, wanted["backbone"], part / "model")
+    began = time.perf_counter()
+    rows = decoder.predict(loaded.test, goal, recipe.decode.labels) if goal.decides else []
+    more = {"training": outcome, **model.count(net), "test_seconds": time.perf_counter() - began}
+    return rows, {**more, "quantisation": "nf4, double" if chosen.tuning == "qlora" else None}
+
+
+def _write_metrics(recipe: Recipe, dataset: str, folder: Path, run_key: str) -> None:
+    from r2d import data, metrics
+
+    rows = _lines(folder / "predictions.jsonl")
+    labels = data.load(dataset, recipe.datasets[dataset]).labels
+    found = metrics.evaluate(rows, labels, recipe.metrics) if rows else {}
+    text = json.dumps({"key": run_key, **found}, indent=1, allow_nan=False)
+    part = folder / "metrics.json.part"
+    part.write_text(text, encoding="utf-8")
+    part.rename(folder / "metrics.json")
+
+
+def _row_of(record, label: str) -> dict:
+    from r2d.decode import row
+
+    return row(record, label, [label])
+
+
+def _same(path: Path, wanted: dict) -> bool:
+    return path.is_file() and yaml.safe_load(path.read_text(encoding="utf-8")) == wanted
+
+
+def _stale(path: Path, run_key: str) -> bool:
+    return not path.is_file() or json.loads(path.read_text(encoding="utf-8"))["key"] != run_key
+
+
+def _is_main_process() -> bool:
+    return int(os.environ.get("RANK", "0")) == 0
+
+
+def _peak_memory() -> int:
+    """Peak resident memory of this process in MB (peak allocated memory of the GPU where there is one)."""
+    import torch
+
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() // 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+
+
+def _lines(path: Path) -> list[dict]:
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.is_file() else []
+
+
+def _write_lines(path: Path, rows: list[dict]) -> None:
+    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+
+
+def main() -> int:
+    """`python -m r2d.run PROFILE DATASET METHOD SEED`, also under `torchrun` or `accelerate launch`."""
+    parser = argparse.ArgumentParser(prog="python -m r2d.run", description="Do one run of a recipe.")
+    for name in ("profile", "dataset", "method"):
+        parser.add_argument(name)
+    parser.add_argument("seed", type=int)
+    parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE")
+    given = parser.parse_args()
+    try:
+        overrides = {key: yaml.safe_load(value) for key, _, value in (item.partition("=") for item in given.overrides)}
+        print(execute(config.load(given.profile, overrides), given.dataset, given.method, given.seed))
+    except R2DError as error:
+        print(error, file=sys.stderr)
+        return 2
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,264 @@
+"""The one trainer: every method is this loop under another `Objective`."""
+
+import json
+import math
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors.torch import load_file, save_file
+from sklearn.metrics import f1_score
+from torch import Tensor, nn
+from tqdm import tqdm
+
+from r2d import R2DError, checkpoint, objective, prompts
+from r2d.config import TrainSettings
+from r2d.data import Record, canonical
+from r2d.decode import Decoder, pad
+from r2d.objective import IGNORE, Objective
+
+LOG_EVERY = 10
+
+
+@dataclass
+class Encoded:
+    """A split tokenised once: id lists of both prompts (gold label in the second, if the objective names one) and targets."""
+
+    records: Sequence[Record]
+    predict: list[list[int]]
+    explain: list[list[int]]
+    label: list[list[int]]
+    rationale: list[list[int]]
+
+
+def encode(records: Sequence[Record], decoder: Decoder, goal: Objective) -> Encoded:
+    """Tokenise every prompt and target of `records`; targets are cut at their limit, end token kept."""
+    given = goal.rationale_prompt == "given label"
+    cut = dict(truncation=True, max_length=decoder.max_rationale)
+    return Encoded(
+        records,
+        decoder.encode(prompts.predict(r.question) for r in records),
+        decoder.encode(prompts.explain(r.question, r.label if given else None) for r in records),
+        decoder.tokenizer([r.label for r in records])["input_ids"],
+        decoder.tokenizer([r.rationale for r in records], **cut)["input_ids"],
+    )
+
+
+def batch_order(seed: int, size: int, step: int, batch: int) -> list[int]:
+    """Example indices of one optimiser step: consecutive parts of a fresh permutation an epoch."""
+    permutations: dict[int, list[int]] = {}
+    chosen = []
+    for position in range(step * batch, (step + 1) * batch):
+        epoch, offset = divmod(position, size)
+        if epoch not in permutations:
+            generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
+            permutations[epoch] = torch.randperm(size, generator=generator).tolist()
+        chosen.append(permutations[epoch][offset])
+    return chosen
+
+
+class Trainer:
+    """Trains one model under one objective; `fit` leaves it with its best validated weights.
+
+    `folder` takes `log.jsonl` and the checkpoints of an unfinished run. Several processes (`accelerate launch`,
+    `torchrun`) share each batch; every loss is a mean over the *global* batch's target tokens, so the number of
+    processes and the micro-batch size change the result by rounding only.
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        decoder: Decoder,
+        goal: Objective,
+        settings: TrainSettings,
+        seed: int,
+        folder: Path,
+        fingerprint: str,
+    ):
+        from accelerate import Accelerator
+
+        self.accelerator = Accelerator(mixed_precision="bf16" if settings.precision == "bf16" else "no")
+        self.model, self.decoder, self.goal, self.settings = model, decoder, goal, settings
+        self.seed, self.folder, self.fingerprint = seed, folder, fingerprint
+        self.weights = [p for p in model.parameters() if p.requires_grad]
+        self.optimiser = torch.optim.AdamW(self.weights, lr=settings.lr, weight_decay=settings.weight_decay)
+        self.stopper = checkpoint.Stopper(settings.patience, goal.selection_start(settings.steps))
+
+    def fit(self, train: Sequence[Record], validation: Sequence[Record], title: str = "training") -> dict:
+        """Train, validate, stop early; returns steps, best score and seconds. Raises `R2DError` on a non-finite loss."""
+        self.train_set, self.valid_set = (encode(part, self.decoder, self.goal) for part in (train, validation))
+        self.folder.mkdir(parents=True, exist_ok=True)
+        start = self._resume()
+        steps, begun = self.settings.steps, time.perf_counter()
+        bar = tqdm(total=steps, initial=start, desc=title, mininterval=10, disable=not self.accelerator.is_main_process)
+        step = start
+        while step < steps and not self.stopper.stop:
+            record = self._step(step)
+            step += 1
+            bar.update()
+            if step % LOG_EVERY == 0 or step == 1:
+                bar.set_postfix(loss=f"{record['loss']:.3f}", refresh=False)
+                self._log(record)
+            if step % self.settings.eval_every == 0 or step == steps:
+                self._evaluate(step)
+        bar.close()
+        seconds = time.perf_counter() - begun
+        checkpoint.restore(self.model, load_file(self.folder / "best.safetensors"))
+        return {
+            "steps": step,
+            "best_step": self.stopper.best_step,
+            "best_score": self.stopper.best,
+            "score": "macro_f1" if self.goal.decides else "negative validation loss",
+            "seconds": round(seconds, 2),
+            "seconds_per_step": round(seconds / max(1, step - start), 4),
+        }
+
+    def _step(self, step: int) -> dict:
+        """One optimiser step over the global batch; returns what the log keeps."""
+        began, settings = time.perf_counter(), self.settings
+        rank, world = self.accelerator.process_index, self.accelerator.num_processes
+        torch.manual_seed((self.seed * 1_000_003 + step) * 64 + rank)
+        indices = batch_order(self.seed, len(self.train_set.records), step, settings.batch)
+        a, p = self.goal.weight(step, settings.steps), self.goal.probability(step, settings.steps)
+        mine = range(rank, settings.batch, world)
+        explain, drawn, wrong = self._explain_prompts(indices, mine, step, p)
+        self.model.train()
+        sums = torch.zeros(2)
+        tokens = [max(1, sum(len(part[i]) for i in indices)) for part in (self.train_set.label, self.train_set.rationale)]
+        size = settings.micro_batch or settings.batch
+        for k in range(0, len(mine), size):
+            rows = [indices[j] for j in mine[k : k + size]]
+            tasks = (
+                (0, a, [self.train_set.predict[i] for i in rows], [self.train_set.label[i] for i in rows]),
+                (1, 1 - a, explain[k : k + size], [self.train_set.rationale[i] for i in rows]),
+            )
+            for task, weight, sources, targets in tasks:
+                if weight > 0 or (task == 0 and self.goal.decides):
+                    total = self._loss(sources, targets)
+                    self.accelerator.backward(weight * total / tokens[task])
+                    sums[task] += total.item()
+        self._update(step)
+        sums = self.accelerator.reduce(sums.to(self.accelerator.device), "sum").cpu()
+        means = [float(sums[i]) / tokens[i] for i in range(2)]
+        loss = float(objective.combine(a, *means))
+        if not math.isfinite(loss):
+            raise R2DError(f"The loss at step {step} is {loss}; lower `lr` or set `precision: fp32`, then rerun to resume.")
+        return {
+            "step": step + 1, "loss": loss, "label_loss": means[0], "rationale_loss": means[1], "label_weight": a,
+            "sampling_probability": p, "sampled": drawn, "sampled_wrong": wrong, "lr": self.optimiser.param_groups[0]["lr"],
+            "seconds": round(time.perf_counter() - began, 4),
+        }  # fmt: skip
+
+    def _explain_prompts(self, indices: list[int], mine: range, step: int, p: float) -> tuple[list[list[int]], int, int]:
+        """This process's rationale prompts; where the coin asks, the model's own greedy label replaces the gold one.
+
+        Returns the prompts, how many were sampled and how many of those labels were wrong (both over all processes).
+        """
+        rows = [indices[j] for j in mine]
+        chosen = [self.train_set.explain[i] for i in rows]
+        flips = objective.coins(self.seed, step, len(indices), p).tolist() if p > 0 else [False] * len(indices)
+        asked = [k for k, j in enumerate(mine) if flips[j]]
+        wrong = 0
+        if asked:
+            self.model.train(self.goal.sample_in_train_mode)
+            labels = self.decoder.label_texts([self.train_set.predict[rows[k]] for k in asked])
+            records = [self.train_set.records[rows[k]] for k in asked]
+            own = [canonical(text, self.decoder.labels) or text for text in labels]
+            fresh = self.decoder.encode(prompts.explain(r.question, label) for r, label in zip(records, own, strict=True))
+            for k, ids in zip(asked, fresh, strict=True):
+                chosen[k] = ids
+            wrong = sum(label != r.label for r, label in zip(records, own, strict=True))
+        counts = torch.tensor([len(asked), wrong], device=self.accelerator.device)
+        drawn, wrong = self.accelerator.reduce(counts, "sum").tolist()
+        return chosen, drawn, wrong
+
+    def _loss(self, sources: list[list[int]], targets: list[list[int]]) -> Tensor:
+        """Summed token cross-entropy of targets given sources."""
+        padding, device = self.decoder.tokenizer.pad_token_id, self.accelerator.device
+        ids, labels = pad(sources, padding, device), pad(targets, IGNORE, device)
+        with self.accelerator.autocast():
+            logits = self.model(input_ids=ids, attention_mask=ids.ne(padding).long(), labels=labels).logits
+        return objective.token_loss(logits, labels)
+
+    def _update(self, step: int) -> None:
+        """Sum gradients over processes, clip, and step with a linearly warmed-up and decayed learning rate."""
+        settings = self.settings
+        if self.accelerator.num_processes > 1:
+            for weight in self.weights:
+                if weight.grad is not None:
+                    weight.grad = self.accelerator.reduce(weight.grad, "sum")
+        torch.nn.utils.clip_grad_norm_(self.weights, settings.clip)
+        rising = (step + 1) / settings.warmup if step < settings.warmup else 1.0
+        falling = (settings.steps - step) / (settings.steps - settings.warmup)
+        for group in self.optimiser.param_groups:
+            group["lr"] = settings.lr * min(rising, falling)
+        self.optimiser.step()
+        self.optimiser.zero_grad(set_to_none=True)
+
+    def _evaluate(self, step: int) -> None:
+        """Validate (macro-F1, or minus the loss in stage 1), keep the best weights, checkpoint."""
+        self.model.eval()
+        score = self._macro_f1() if self.goal.decides else -self._validation_loss()
+        better = self.stopper.update(step, score)
+        late = self.stopper.best is None and step >= self.settings.steps
+        if late:  # a run too short to reach selection still ends with weights: its last
+            self.stopper.best, self.stopper.best_step = score, step
+        if self.accelerator.is_main_process:
+            if better or late:
+                part = self.folder / "best.part"
+                save_file(checkpoint.trainable(self.model), part)
+                part.rename(self.folder / "best.safetensors")
+            checkpoint.save(self.folder / "checkpoints", step, self.model, self.optimiser, self.stopper, self.fingerprint)
+            self._log({"step": step, "validation": score, "best": self.stopper.best})
+        self.accelerator.wait_for_everyone()
+
+    def _macro_f1(self) -> float:
+        labels, own = list(self.decoder.labels), self._mine(len(self.valid_set.records))
+        texts = self.decoder.label_texts([self.valid_set.predict[i] for i in own])
+        pairs = [(i, canonical(text, labels) or "") for i, text in zip(own, texts, strict=True)]
+        found = dict(self._gather(pairs))
+        gold = [r.label for r in self.valid_set.records]
+        predicted = [found[i] for i in range(len(gold))]
+        return float(f1_score(gold, predicted, labels=labels, average="macro", zero_division=0))
+
+    @torch.no_grad()
+    def _validation_loss(self) -> float:
+        own, total = self._mine(len(self.valid_set.records)), 0.0
+        for k in range(0, len(own), self.decoder.batch):
+            rows = own[k : k + self.decoder.batch]
+            total += self._loss([self.valid_set.explain[i] for i in rows], [self.valid_set.rationale[i] for i in rows]).item()
+        return sum(self._gather([total])) / sum(map(len, self.valid_set.rationale))
+
+    def _mine(self, size: int) -> list[int]:
+        return list(range(self.accelerator.process_index, size, self.accelerator.num_processes))
+
+    def _gather(self, items: list) -> list:
+        from accelerate.utils import gather_object
+
+        return gather_object(items) if self.accelerator.num_processes > 1 else items
+
+    def _resume(self) -> int:
+        """Continue from the newest whole checkpoint, the log cut back to it; 0 when there is none."""
+        found = checkpoint.resume(self.folder / "checkpoints", self.model, self.optimiser, self.fingerprint)
+        step, log = (0, self.folder / "log.jsonl") if found is None else (found[0], self.folder / "log.jsonl")
+        if found is not None:
+            self.stopper = found[1]
+        if self.accelerator.is_main_process and log.exists():
+            lines = [line for line in log.read_text(encoding="utf-8").splitlines() if _step_of(line) <= step]
+            log.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+        self.accelerator.wait_for_everyone()
+        return step
+
+    def _log(self, entry: dict) -> None:
+        if self.accelerator.is_main_process:
+            with (self.folder / "log.jsonl").open("a", encoding="utf-8") as file:
+                file.write(json.dumps(entry) + "\n")
+
+
+def _step_of(line: str) -> float:
+    try:
+        return json.loads(line)["step"]
+    except (ValueError, KeyError):
+        return math.inf

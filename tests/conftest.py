@@ -1,0 +1,86 @@
+"""What the tests share: a run-time home of their own, one thread, and recipes small enough for any machine."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported, and for every child process
+os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+
+from r2d import config, paths  # noqa: E402
+
+TINY = {
+    "datasets.triage.train": 24,
+    "datasets.triage.validation": 8,
+    "datasets.triage.test": 8,
+    "train.common.steps": 4,
+    "train.common.batch": 4,
+    "train.common.eval_every": 2,
+    "max_rationale_tokens": 24,
+    "metrics.resamples": 100,
+}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_thread():
+    """Equal numbers on every machine need an equal number of threads."""
+    import torch
+
+    torch.set_num_threads(1)
+
+
+def new_home(folder: Path) -> Path:
+    """An empty home whose downloads are those of the project, so that nothing is fetched twice."""
+    store = paths.cache()
+    store.mkdir(parents=True, exist_ok=True)
+    folder.mkdir()
+    (folder / ".cache").symlink_to(store)
+    return folder
+
+
+@pytest.fixture
+def home(tmp_path, monkeypatch) -> Path:
+    """`R2D_HOME` of this test; its figures go there too."""
+    folder = new_home(tmp_path / "home")
+    monkeypatch.setenv("R2D_HOME", str(folder))
+    monkeypatch.setattr(paths, "figures", lambda profile: folder / "figures" / profile)
+    return folder
+
+
+@pytest.fixture
+def project_data(monkeypatch) -> Path | None:
+    """`R2D_DATA`, or the data sets kept beside the project where they are; None without either."""
+    folder = Path(os.environ.get("R2D_DATA") or paths.ROOT.parent / "shared" / "data").expanduser().resolve()
+    if not folder.is_dir():
+        return None
+    monkeypatch.setenv("R2D_DATA", str(folder))
+    return folder
+
+
+@pytest.fixture
+def tiny():
+    """The smoke recipe in seconds, with more overrides if wanted: `tiny()`, `tiny({"train.common.steps": 2})`."""
+    return lambda more=None: config.load("smoke", TINY | (more or {}))
+
+
+@pytest.fixture
+def records(tiny):
+    """A tiny synthetic triage dataset."""
+    from r2d import data
+
+    return data.load("triage", tiny().datasets["triage"])
+
+
+@pytest.fixture
+def fresh():
+    """A decoder around a fresh `mini-base`: `fresh(records, tuning="full", dropout=0.0)`."""
+    from r2d import model
+    from r2d.config import LoraSettings
+    from r2d.decode import Decoder
+
+    def make(records, tuning="full", dropout=0.0, limits=(64, 24)):
+        net = model.load("mini-base", tuning, LoraSettings(r=4, alpha=8), dropout)
+        return Decoder(net, model.load_tokenizer("mini-base"), records.labels, limits)
+
+    return make

