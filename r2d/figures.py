@@ -105,8 +105,7 @@ def training(curves: pd.DataFrame, recipe: Recipe, dataset: str) -> Figure:
         axes[2].plot(mean.index, mean, color=colour(method), marker="o", ms=3, label=recipe.methods[method].title)
     axes[2].set(ylim=(0, 1), xlabel="Step", ylabel="Macro-F1", title="Validation")
     axes[0].legend(frameon=False, fontsize=8, loc="center right")
-    handles, names = axes[1].get_legend_handles_labels()
-    figure.legend(handles, names, frameon=False, fontsize=8, ncol=len(names), loc="outside lower center")
+    axes[1].legend(frameon=False, fontsize=8, loc="upper right")
     return _finish(figure, f"Training on {dataset}, mean over seeds", recipe)
 
 
@@ -139,8 +138,8 @@ def _panels(rows: int, columns: int, width: float, height: float, **given) -> tu
 
 def _finish(figure: Figure, title: str, recipe: Recipe) -> Figure:
     """Title and the profile's stamp, so that a small-scale figure can't be mistaken for the paper's."""
-    figure.suptitle(f"{title}\n", fontsize=11)
-    figure.text(0.5, 0.995, f"profile {recipe.note}", ha="center", va="top", fontsize=7.5, color="#B00020")
+    figure.suptitle(title, fontsize=11)
+    figure.supxlabel(f"profile {recipe.note}", fontsize=7.5, color="#B00020")
     sns.despine(figure)
     return figure
 

@@ -30,7 +30,7 @@ def code_hash(modules: tuple[str, ...]) -> str:
     """Twelve hex digits over the source of package modules, the dataset cards and the shipped base."""
     files = [paths.PACKAGE / f"{m}.py" for m in modules]
     if modules == TRAINING_CODE:
-        files += sorted(paths.CARDS.glob("*.yaml")) + sorted(paths.BASE.glob("*.*"))
+        files += sorted(paths.CARDS.glob("*.yaml")) + sorted(p for p in paths.BASE.glob("*.*") if p.suffix != ".md")
     return hashlib.sha256(b"".join(p.read_bytes() for p in files)).hexdigest()[:12]
 
 
