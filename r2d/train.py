@@ -127,12 +127,14 @@ class Trainer:
         self.model.train()
         sums = torch.zeros(2)
         tokens = [max(1, sum(len(part[i]) for i in indices)) for part in (self.train_set.label, self.train_set.rationale)]
-        size = settings.micro_batch or settings.batch
-        for k in range(0, len(mine), size):
-            rows = [indices[j] for j in mine[k : k + size]]
+        size, own = settings.micro_batch or settings.batch, [indices[j] for j in mine]
+        order = sorted(range(len(own)), key=lambda k: len(explain[k]) + len(self.train_set.rationale[own[k]]))
+        for start in range(0, len(own), size):  # like lengths together: less padding
+            part = order[start : start + size]
+            rows = [own[k] for k in part]
             tasks = (
                 (0, a, [self.train_set.predict[i] for i in rows], [self.train_set.label[i] for i in rows]),
-                (1, 1 - a, explain[k : k + size], [self.train_set.rationale[i] for i in rows]),
+                (1, 1 - a, [explain[k] for k in part], [self.train_set.rationale[i] for i in rows]),
             )
             for task, weight, sources, targets in tasks:
                 if weight > 0 or (task == 0 and self.goal.decides):
