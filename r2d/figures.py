@@ -41,7 +41,10 @@ def main_result(frame: pd.DataFrame, recipe: Recipe, dataset: str) -> Figure:
             _dots(axis, rows[rows["method"] == method], measure, place, colour(method))
         axis.set(xlabel=MEASURES[measure], ylim=(len(methods) - 0.5, -0.5))
         axis.grid(axis="x", alpha=0.3)
-        axis.margins(x=0.12)
+        if measure == "bertscore_f1":
+            axis.margins(x=0.12)
+        else:
+            axis.set_xlim(-0.03, 1.03)
     axes[0].set_yticks(range(len(methods)), [recipe.methods[m].title for m in methods])
     return _finish(figure, f"Labels and rationales on {dataset}", recipe)
 
@@ -88,7 +91,7 @@ def confusion(table: pd.DataFrame, recipe: Recipe, title: str) -> Figure:
 def training(curves: pd.DataFrame, recipe: Recipe, dataset: str) -> Figure:
     """Figure 7: Reason2Decide's two schedules as logged, training loss, and validation macro-F1, one line a method."""
     rows = curves[curves["dataset"] == dataset]
-    figure, axes = _panels(1, 3, width=11.5, height=3.6)
+    figure, axes = _panels(1, 3, width=12.5, height=3.4)
     steps = rows.dropna(subset=["loss"])
     staged = steps[steps["method"].str.startswith("r2d")]
     first = staged[(staged["method"] == staged["method"].min()) & (staged["seed"] == staged["seed"].min())]
@@ -104,8 +107,9 @@ def training(curves: pd.DataFrame, recipe: Recipe, dataset: str) -> Figure:
         mean = part.groupby("step")["validation"].mean()
         axes[2].plot(mean.index, mean, color=colour(method), marker="o", ms=3, label=recipe.methods[method].title)
     axes[2].set(ylim=(0, 1), xlabel="Step", ylabel="Macro-F1", title="Validation")
-    axes[0].legend(frameon=False, fontsize=8, loc="center right")
-    axes[1].legend(frameon=False, fontsize=8, loc="upper right")
+    axes[0].legend(frameon=False, fontsize=8, loc="lower right")
+    handles, names = axes[1].get_legend_handles_labels()
+    axes[2].legend(handles, names, frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
     return _finish(figure, f"Training on {dataset}, mean over seeds", recipe)
 
 
@@ -145,7 +149,9 @@ def _finish(figure: Figure, title: str, recipe: Recipe) -> Figure:
 
 
 def _line(method: str) -> str:
-    return ":" if method.startswith("stage1") else "-"
+    if method.startswith("stage1"):
+        return "-." if "lora" in method else ":"
+    return "-"
 
 
 def _wrap(label: str) -> str:

@@ -85,13 +85,14 @@ def sufficiency(p2: Sequence[str], gold: Sequence[str]) -> float:
 def reason_share(reasons: Sequence[str], rationales: Sequence[str]) -> dict:
     """Share of rationales that name the true reason, over the records whose true reason is known.
 
-    A rationale names it when the reason, case-folded and with runs of white space as one blank, is a substring of
-    the rationale treated alike. So "no chest pain" names "chest pain", a paraphrase names nothing and a blank
+    A reason may have several spellings, joined by `|`. A rationale names it when any of them, case-folded and with runs
+    of white space as one blank, is a substring of the rationale treated alike. So "no chest pain" names "chest pain", a paraphrase names nothing and a blank
     rationale scores 0. Returns {"share": float | None, "per_example": [1 | 0, or None without a reason]}.
     """
     _check(reasons, rationales)
     reasons, rationales = ([" ".join(x.casefold().split()) for x in texts] for texts in (reasons, rationales))
-    named = [int(a in b) if a else None for a, b in zip(reasons, rationales, strict=True)]
+    spellings = [[s.strip() for s in reason.split("|") if s.strip()] for reason in reasons]
+    named = [int(any(s in b for s in a)) if a else None for a, b in zip(spellings, rationales, strict=True)]
     known = [hit for hit in named if hit is not None]
     return {"share": fmean(known) if known else None, "per_example": named}
 

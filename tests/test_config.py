@@ -37,7 +37,9 @@ def test_the_paper_recipe_states_the_papers_values():
     first, second = (recipe.training(m, dataset) for m in (stage1, r2d))
     assert (first.steps, first.eval_every, first.patience, first.batch) == (50_000, 1_000, 3, 64)
     assert (second.steps, second.eval_every, second.patience) == (30_000, 500, 5)
-    assert {(t.lr, t.weight_decay, t.clip, t.warmup, t.dropout, t.precision) for t in (first, second)} == {(5e-5, 0, 1, 0, 0.1, "bf16")}
+    for found in (first, second):
+        assert (found.lr, found.weight_decay, found.clip, found.warmup) == (5e-5, 0, 1, 0)
+        assert (found.dropout, found.precision) == (0.1, "bf16")
     assert recipe.limits(dataset) == (1024, 256)
 
 

@@ -184,3 +184,9 @@ def test_one_blank_rationale_among_others_scores_zero():
     found = metrics.evaluate(rows, LABELS, MetricSettings(bertscore="minilm"))["per_example"]
     for name in ("sentence_bleu", "bertscore_f1", "names_reason"):
         assert found[name] == pytest.approx([1, 0, 1], abs=1e-5)
+
+
+def test_any_spelling_of_the_reason_counts_as_naming_it():
+    reasons = ["blue lips|cyanosis", "blue lips|cyanosis", "blue lips|cyanosis"]
+    rationales = ["The deciding finding is Blue  lips.", "cyanosis -> 911", "wheeze"]
+    assert metrics.reason_share(reasons, rationales)["per_example"] == [1, 1, 0]

@@ -157,10 +157,12 @@ def bart(tmp_path):
     from transformers import BartConfig, BartForConditionalGeneration
 
     tokenizer = model.load_tokenizer("mini-base")
+    pad_id, end = tokenizer.pad_token_id, tokenizer.eos_token_id
+    sizes = {"encoder_attention_heads": 2, "decoder_attention_heads": 2, "encoder_ffn_dim": 16, "decoder_ffn_dim": 16}
+    special = {"pad_token_id": pad_id, "eos_token_id": end, "bos_token_id": end, "decoder_start_token_id": end}
     shape = BartConfig(
-        vocab_size=len(tokenizer), d_model=16, encoder_layers=1, decoder_layers=1, encoder_attention_heads=2, forced_eos_token_id=None,
-        decoder_attention_heads=2, encoder_ffn_dim=16, decoder_ffn_dim=16, pad_token_id=tokenizer.pad_token_id, max_position_embeddings=128,
-        eos_token_id=tokenizer.eos_token_id, bos_token_id=tokenizer.eos_token_id, decoder_start_token_id=tokenizer.eos_token_id,
+        vocab_size=len(tokenizer), d_model=16, encoder_layers=1, decoder_layers=1, max_position_embeddings=128,
+        forced_eos_token_id=None, **sizes, **special,
     )  # fmt: skip
     torch.manual_seed(0)
     BartForConditionalGeneration(shape).save_pretrained(tmp_path / "bart")

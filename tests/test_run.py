@@ -132,9 +132,7 @@ def smaller_test(recipe):
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
-@pytest.mark.parametrize(
-    ("which", "file"), [(MAJORITY, "predictions.jsonl"), (MAJORITY, "config.yaml"), (NEURAL, "env.json")]
-)
+@pytest.mark.parametrize(("which", "file"), [(MAJORITY, "predictions.jsonl"), (MAJORITY, "config.yaml"), (NEURAL, "env.json")])
 def test_a_full_disk_is_one_sentence_and_the_earlier_result_stays_whole(which, file, tiny, home):
     folder = run.execute(tiny(), *which)
     before, part = contents(folder), folder.with_name(".seed1.part")
@@ -331,8 +329,8 @@ def test_a_figure_is_saved_with_its_source_and_its_origin(handmade, home):
 def test_every_figure_carries_its_profiles_note(handmade):
     recipe, runs = handmade
     frame = results.collect(recipe, runs)
-    log = pd.DataFrame([{"step": s, "loss": 2.0 / s, "label_weight": 0.7, "sampling_probability": 0.1, "dataset": "triage",
-                         "method": m, "seed": 1, "validation": 0.5} for m in ("dss-full", "r2d-full") for s in (1, 2)])  # fmt: skip
+    entry = {"label_weight": 0.7, "sampling_probability": 0.1, "dataset": "triage", "seed": 1, "validation": 0.5}
+    log = pd.DataFrame([entry | {"step": s, "loss": 2.0 / s, "method": m} for m in ("dss-full", "r2d-full") for s in (1, 2)])
     made = [
         figures.main_result(frame, recipe, "triage"),
         figures.per_class(results.per_class(recipe, runs), recipe, "triage"),

@@ -125,7 +125,8 @@ def test_micro_batches_change_the_result_by_rounding_only(records, fresh, tmp_pa
 
 
 def test_logged_schedules_are_those_of_the_objective(records, fresh, tmp_path):
-    _, steps, _ = fit(fresh(records), objective.named("r2d"), settings(steps=20, eval_every=20, batch=4), records, tmp_path / "run")
+    chosen = settings(steps=20, eval_every=20, batch=4)
+    _, steps, _ = fit(fresh(records), objective.named("r2d"), chosen, records, tmp_path / "run")
     assert [s["step"] for s in steps] == list(range(1, 21))
     for entry in steps:
         t = entry["step"] - 1
@@ -271,7 +272,8 @@ def test_bfloat16_steps_stay_close_to_float32(records, fresh, tmp_path):
     try:
         for precision in ("fp32", "bf16"):
             AcceleratorState._reset_state(True)
-            _, steps, _ = fit(fresh(records), objective.named("dss"), settings(precision=precision), records, tmp_path / precision)
+            chosen = settings(precision=precision)
+            _, steps, _ = fit(fresh(records), objective.named("dss"), chosen, records, tmp_path / precision)
             found.append(steps[0]["loss"])
     finally:
         AcceleratorState._reset_state(True)

@@ -52,10 +52,9 @@ def asked(outside):
 
 
 def snakemake(project, outside, *more):
-    command = [sys.executable, "-m", "snakemake", "--snakefile", "notebooks/Snakefile", "--cores", "1", "-n", "--quiet", "host"]
-    done = subprocess.run(
-        [*command, "--config", "profile=smoke", *more], cwd=project, env=outside, capture_output=True, text=True, timeout=120, check=False
-    )
+    command = [sys.executable, "-m", "snakemake", "--snakefile", "notebooks/Snakefile", "--cores", "1", "-n"]
+    command += ["--quiet", "host", "--config", "profile=smoke", *more]
+    done = subprocess.run(command, cwd=project, env=outside, capture_output=True, text=True, timeout=120, check=False)
     return done.returncode, done.stdout + done.stderr
 
 
