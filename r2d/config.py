@@ -148,6 +148,8 @@ class Recipe(Settings):
             if method.init is not None:
                 _expect(method.init, self.methods, f"methods.{name}.init")
                 parent = self.methods[method.init]
+                if parent.objective not in OBJECTIVES or OBJECTIVES[parent.objective].decides:
+                    raise ValueError(f"methods.{name} starts from {method.init}, which is not a stage 1; name one that is")
                 if (parent.tuning, parent.backbone) != (method.tuning, method.backbone):
                     raise ValueError(
                         f"methods.{name} starts from {method.init}, which has another tuning or backbone; give both the same"
@@ -223,6 +225,8 @@ def _override(raw: dict, dotted: str, value: Any) -> None:
             hint = f"; did you mean {near[0]!r}?" if near else "."
             raise R2DError(f"Override {dotted!r}: the recipe has no {part!r}{hint}")
         node = node[part]
+    if not isinstance(node, dict):
+        raise R2DError(f"Override {dotted!r}: {'.'.join(parents)!r} is one value, without {last!r} below it.")
     node[last] = value
 
 
@@ -243,5 +247,5 @@ def _sentence(error: ValidationError) -> str:
         return f"key `{where}` is missing; add it."
     if first["type"] == "value_error":
         text = str(first["ctx"]["error"])
-        return text if text.endswith("?") else f"{text}."
+        return text if text.endswith(("?", ".")) else f"{text}."
     return f"`{where}` is {first['input']!r}: {first['msg'].lower()}."

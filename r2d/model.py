@@ -53,7 +53,9 @@ def save(model: nn.Module, tokenizer, backbone: str, folder: Path) -> None:
     """Save weights or adapter (safetensors) and the tokenizer; an adapter names its backbone, never a local path."""
     if hasattr(model, "peft_config"):
         model.peft_config["default"].base_model_name_or_path = backbone
-    model.save_pretrained(folder)
+        model.save_pretrained(folder, save_embedding_layers=False)  # else peft asks the hub for the backbone's vocabulary
+    else:
+        model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
 
 

@@ -31,7 +31,7 @@ def check(source: Path, given: dict[str, Any]) -> None:
             hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(known)}."
             raise R2DError(f"{source.name} declares no parameter {name!r}; {hint}")
         wanted = type(known[name])
-        if known[name] is not None and not isinstance(value, wanted):
+        if known[name] is not None and type(value) is not wanted:
             raise R2DError(f"{source.name}: parameter {name!r} is {value!r}; give a {wanted.__name__} like {known[name]!r}.")
 
 

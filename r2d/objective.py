@@ -4,7 +4,7 @@ Stage 1, SFT, Distilling Step-by-Step, Reason2Decide and its ablations differ on
 """
 
 from dataclasses import dataclass, fields, replace
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, get_args
 
 from r2d import R2DError
 
@@ -59,9 +59,14 @@ class Objective:
     sample_in_train_mode: bool = False
 
     def __post_init__(self):
-        for name in ("label_weight", "cap", "warmup", "ramp"):
-            if not 0 <= getattr(self, name) <= 1:
-                raise R2DError(f"objective: {name} is {getattr(self, name)}; give a share from 0 to 1.")
+        for field in fields(self):
+            value, choices = getattr(self, field.name), get_args(field.type)
+            if choices and value not in choices:
+                raise R2DError(f"objective: {field.name} is {value!r}; choose from {', '.join(choices)}.")
+            if field.type is bool and not isinstance(value, bool):
+                raise R2DError(f"objective: {field.name} is {value!r}; give true or false.")
+            if field.type is float and not (isinstance(value, int | float) and 0 <= value <= 1):
+                raise R2DError(f"objective: {field.name} is {value!r}; give a share from 0 to 1.")
         if self.sampling != "never" and self.rationale_prompt != "given label":
             raise R2DError("objective: sampling needs rationale_prompt 'given label', since it chooses that label.")
 

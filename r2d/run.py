@@ -162,7 +162,7 @@ def _neural(recipe: Recipe, method: str, wanted: dict, loaded, part: Path) -> tu
     chosen, seed, dataset = recipe.methods[method], wanted["seed"], wanted["dataset"]["name"]
     goal, train = objective.named(chosen.objective, chosen.objective_overrides), recipe.training(method, dataset)
     tokenizer = model.load_tokenizer(wanted["backbone"])
-    init = paths.run(recipe.profile, dataset, chosen.init, seed) / "model" if chosen.init else None
+    init = _start(recipe, dataset, chosen.init, seed) if chosen.init else None
     net = model.load(wanted["backbone"], chosen.tuning, recipe.lora, train.dropout, init)
     decoder = Decoder(net, tokenizer, loaded.labels, recipe.limits(dataset), recipe.decode.batch)
     fingerprint = hashlib.sha256(json.dumps([wanted, loaded.fingerprint], sort_keys=True).encode()).hexdigest()[:12]
@@ -175,6 +175,14 @@ def _neural(recipe: Recipe, method: str, wanted: dict, loaded, part: Path) -> tu
     rows = decoder.predict(loaded.test, goal, recipe.decode.labels) if goal.decides else []
     more = {"training": outcome, **model.count(net), "test_seconds": time.perf_counter() - began}
     return rows, {**more, "quantisation": "nf4, double" if chosen.tuning == "qlora" else None}
+
+
+def _start(recipe: Recipe, dataset: str, first: str, seed: int) -> Path:
+    """The model of the finished run that a run continues; it must have been made under the present settings."""
+    folder = paths.run(recipe.profile, dataset, first, seed)
+    if not _same(folder / "config.yaml", settings(recipe, dataset, first, seed)):
+        raise R2DError(f"There is no finished run of {first} at {folder} under these settings; run {first} first.")
+    return folder / "model"
 
 
 def _write_metrics(recipe: Recipe, dataset: str, folder: Path, run_key: str) -> None:

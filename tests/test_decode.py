@@ -49,6 +49,7 @@ def test_greedy_equals_generate_without_beams(decoder, prompts_, by):
 def test_greedy_ends_each_row_at_its_end_token_and_all_at_the_limit(decoder, prompts_):
     shake(decoder, 0.2)
     ids = pad(prompts_, 0, "cpu")
+    decoder.model.config.eos_token_id = -1
     free = greedy(decoder.model, ids, ids.ne(0).long(), 7)
     assert free.shape == (len(prompts_), 7)
     end = decoder.model.config.eos_token_id = free[0, 3].item()  # a token that really comes, in the middle of some rows
