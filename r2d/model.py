@@ -54,6 +54,7 @@ def save(model: nn.Module, tokenizer, backbone: str, folder: Path) -> None:
     if hasattr(model, "peft_config"):
         model.peft_config["default"].base_model_name_or_path = backbone
         model.save_pretrained(folder, save_embedding_layers=False)  # else peft asks the hub for the backbone's vocabulary
+        (folder / "README.md").unlink(missing_ok=True)  # peft's stub of a model card, with a local path in it
     else:
         model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
@@ -80,6 +81,8 @@ def _pretrained(source: str, dropout: float, quantisation=None) -> nn.Module:
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = dropout
+        elif isinstance(getattr(module, "dropout", None), float):
+            module.dropout = dropout
     return model.to(env.device()) if quantisation is None else model
 
 

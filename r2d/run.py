@@ -76,19 +76,19 @@ def execute(recipe: Recipe, dataset: str, method: str, seed: int) -> Path:
         if name not in known:
             raise R2DError(f"Profile {recipe.profile} has no {name!r}; choose one of {', '.join(known)}.")
     out, run_key = paths.run(recipe.profile, dataset, method, seed), key(recipe, dataset, method, seed)
-    if not _same(out / "config.yaml", settings(recipe, dataset, method, seed)):
-        part = out.with_name(f".{out.name}.part")
-        try:
+    part = out.with_name(f".{out.name}.part")
+    try:
+        if not _same(out / "config.yaml", settings(recipe, dataset, method, seed)):
             _fill(recipe, dataset, method, seed, part)
             if _is_main_process():
                 shutil.rmtree(out, ignore_errors=True)
                 part.rename(out)
-        except (OSError, SafetensorError) as error:
-            raise R2DError(
-                f"{part} could not be written ({error}); free space there or set R2D_HOME to another disk, then rerun."
-            ) from error
-    elif _stale(out / "metrics.json", run_key):
-        _write_metrics(recipe, dataset, out, run_key)
+        elif _stale(out / "metrics.json", run_key):
+            _write_metrics(recipe, dataset, out, run_key)
+    except (OSError, SafetensorError) as error:
+        raise R2DError(
+            f"{out} could not be written ({error}); free space there or set R2D_HOME to another disk, then rerun."
+        ) from error
     return out
 
 

@@ -13,7 +13,7 @@ from sklearn.metrics import f1_score
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from r2d import R2DError, checkpoint, objective, prompts
+from r2d import R2DError, checkpoint, env, objective, prompts
 from r2d.config import TrainSettings
 from r2d.data import Record, canonical
 from r2d.decode import Decoder, pad
@@ -79,7 +79,8 @@ class Trainer:
     ):
         from accelerate import Accelerator
 
-        self.accelerator = Accelerator(mixed_precision="bf16" if settings.precision == "bf16" else "no")
+        precision = "bf16" if settings.precision == "bf16" else "no"
+        self.accelerator = Accelerator(mixed_precision=precision, cpu=env.device() == "cpu")
         self.model, self.decoder, self.goal, self.settings = model, decoder, goal, settings
         self.seed, self.folder, self.fingerprint = seed, folder, fingerprint
         self.weights = [p for p in model.parameters() if p.requires_grad]
