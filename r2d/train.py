@@ -99,7 +99,7 @@ class Trainer:
             record = self._step(step)
             step += 1
             bar.update()
-            if step % LOG_EVERY == 0 or step == 1:
+            if step % LOG_EVERY == 0 or step in (1, steps):
                 bar.set_postfix(loss=f"{record['loss']:.3f}", refresh=False)
                 self._log(record)
             if step % self.settings.eval_every == 0 or step == steps:
