@@ -31,7 +31,8 @@ def load(backbone: str, tuning: Tuning, lora: LoraSettings, dropout: float, init
     """A model ready to train: fresh from `backbone`, or from `init`, the `model/` folder of a finished run.
 
     `full` trains every weight; `lora` and `qlora` train an adapter on all linear layers over frozen weights, which
-    `qlora` holds in 4-bit NF4 with double quantisation (Dettmers et al. 2023), on CUDA and on CPU.
+    `qlora` holds in 4-bit NF4 with double quantisation (Dettmers et al. 2023), on CUDA and on CPU; transformers keeps T5's
+    `wo` layers and the output layer in full precision.
     Raises `R2DError` when a checkpoint is missing.
     """
     if init is not None and not init.is_dir():

@@ -147,7 +147,7 @@ class Trainer:
         means = [float(sums[i]) / tokens[i] for i in range(2)]
         loss = float(objective.combine(a, *means))
         if not math.isfinite(loss):
-            raise R2DError(f"The loss at step {step} is {loss}; lower `lr` or set `precision: fp32`, then rerun to resume.")
+            raise R2DError(f"The loss at step {step} is {loss}; lower `lr` or set `precision: fp32`, and start the run again.")
         return {
             "step": step + 1, "loss": loss, "label_loss": means[0], "rationale_loss": means[1], "label_weight": a,
             "sampling_probability": p, "sampled": drawn, "sampled_wrong": wrong, "lr": self.optimiser.param_groups[0]["lr"],

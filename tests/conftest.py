@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch is imported, and for every child process
+os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported, and for every child process
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 
 from r2d import config, paths  # noqa: E402
