@@ -87,7 +87,9 @@ def reason_share(reasons: Sequence[str], rationales: Sequence[str]) -> dict:
 
     A reason may have several spellings, joined by `|`. A rationale names it when any of them, case-folded and with runs
     of white space as one blank, is a substring of the rationale treated alike. So "no chest pain" names "chest pain", a
-    paraphrase names nothing and a blank rationale scores 0. Returns {"share": float | None, "per_example": [1 | 0, or None without a reason]}.
+    paraphrase names nothing and a blank rationale scores 0.
+
+    Returns {"share": float | None, "per_example": [1 | 0, or None without a reason]}.
     """
     _check(reasons, rationales)
     reasons, rationales = ([" ".join(x.casefold().split()) for x in texts] for texts in (reasons, rationales))
