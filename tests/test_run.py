@@ -40,7 +40,7 @@ def test_a_finished_run_has_every_part_and_no_pickle(tiny, home):
     assert all({"id", "gold", "label", "valid", "rationale_gold", "rationale", "reason"} <= set(p) for p in found["predictions"])
     assert {"python", "packages", "device", "threads", "commit", "training", "peak_memory_mb"} <= set(found["env"])
     assert {"macro_f1", "accuracy", "bertscore_f1", "consistency"} <= set(found["metrics"]["metrics"])
-    assert [e["step"] for e in found["log"] if "loss" in e] == [1] and found["env"]["quantisation"] is None
+    assert [e["step"] for e in found["log"] if "loss" in e] == [1, 4] and found["env"]["quantisation"] is None
 
 
 def test_a_finished_run_decodes_again_as_it_did(tiny, home):
