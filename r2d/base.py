@@ -27,10 +27,11 @@ WHOLE = 0.7
 
 def corpus(notes: int) -> tuple[list[str], list[str]]:
     """Unlabelled text: synthetic notes of mixed difficulty, and windows of non-test PubMedQA-L abstracts."""
-    from r2d import config, data
+    from r2d import data
+    from r2d.settings import DataSettings
 
     typed = [r["question"] for i, d in enumerate((0.3, 0.6)) for r in triage.generate(notes // 2, SEED + i, d)]
-    settings = config.DataSettings(card="pubmedqa", split="official")
+    settings = DataSettings(card="pubmedqa", split="official")
     dataset = data.load("pubmedqa", settings)
     abstracts = []
     for record in [*dataset.train, *dataset.validation]:

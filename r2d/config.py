@@ -3,121 +3,26 @@
 import difflib
 import hashlib
 import json
-from typing import Any, Literal
+from typing import Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import Field, ValidationError, model_validator
 
 from r2d import R2DError, paths
 from r2d.objective import OBJECTIVES, named
-
-Tuning = Literal["full", "lora", "qlora"]
-Steps = dict[str, int]
-
-
-class Settings(BaseModel):
-    """Frozen settings that refuse unknown keys."""
-
-    model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-class DataSettings(Settings):
-    """Which records a dataset gives (`None` sizes take all there are) and what it changes in training.
-
-    An `optional` dataset is left out where its files are not; `methods` and `seeds` narrow the experiments on it.
-    """
-
-    card: str
-    train: int | None = Field(None, gt=0)
-    validation: int | None = Field(None, gt=0)
-    test: int | None = Field(None, gt=0)
-    rationale: str = "rationale"
-    seed: int = 0
-    difficulty: float = Field(0.5, ge=0, le=1)
-    split: Literal["official", "paper", "random"] = "random"
-    path: str | None = None
-    test_path: str | None = None
-    columns: dict[str, str] = {}
-    on_bad_rows: Literal["stop", "drop"] = "stop"
-    max_input_tokens: int | None = Field(None, gt=0)
-    max_rationale_tokens: int | None = Field(None, gt=0)
-    train_overrides: dict[str, Any] = {}
-    optional: bool = False
-    methods: tuple[str, ...] = ()
-    seeds: tuple[int, ...] = ()
-
-
-class LoraSettings(Settings):
-    """Adapter shape for `lora` and `qlora` (Hu et al. 2021, Dettmers et al. 2023)."""
-
-    r: int = Field(16, gt=0)
-    alpha: int = Field(32, gt=0)
-    dropout: float = Field(0.0, ge=0, lt=1)
-
-
-class TrainSettings(Settings):
-    """Optimiser and evaluation settings of one training run; steps are optimiser steps."""
-
-    steps: int = Field(gt=0)
-    lr: float = Field(gt=0)
-    batch: int = Field(64, gt=0)
-    micro_batch: int | None = Field(None, gt=0)
-    weight_decay: float = Field(0.0, ge=0)
-    clip: float = Field(1.0, gt=0)
-    warmup: int = Field(0, ge=0)
-    dropout: float = Field(0.1, ge=0, lt=1)
-    eval_every: int = Field(gt=0)
-    patience: int = Field(gt=0)
-    precision: Literal["fp32", "bf16"] = "fp32"
-
-    @model_validator(mode="after")
-    def _consistent(self):
-        if self.warmup >= self.steps:
-            raise ValueError(f"warmup ({self.warmup}) must be smaller than steps ({self.steps})")
-        if self.eval_every > self.steps:
-            raise ValueError(f"eval_every ({self.eval_every}) must not exceed steps ({self.steps})")
-        return self
-
-
-class MethodSettings(Settings):
-    """What one row of the results table is: an objective, a tuning and where it starts.
-
-    `objective` names an entry of `r2d.objective.OBJECTIVES`, or a sanity row (`majority`, `tfidf`).
-    `init` names the method whose finished run of the same dataset and seed gives the first weights.
-    `objective_overrides` and `train` change single values of the objective and of the training settings.
-    """
-
-    objective: str
-    tuning: Tuning = "full"
-    backbone: str | None = None
-    init: str | None = None
-    title: str
-    objective_overrides: dict[str, Any] = {}
-    train: dict[str, Any] = {}
-
-
-class DecodeSettings(Settings):
-    """How labels and rationales are decoded; rationales are greedy."""
-
-    labels: Literal["generate", "score"] = "generate"
-    batch: int = Field(64, gt=0)
-
-
-class MetricSettings(Settings):
-    """Which BERTScore model, and how many resamples its intervals take."""
-
-    bertscore: str
-    bertscore_layer: int | None = None
-    resamples: int = Field(1000, ge=100)
-
-
-class ExperimentSettings(Settings):
-    """The runs of one experiment: every dataset x method x seed."""
-
-    title: str
-    datasets: tuple[str, ...]
-    methods: tuple[str, ...]
-    seeds: tuple[int, ...] = Field(min_length=1)
+from r2d.settings import (
+    DataSettings,
+    DecodeSettings,
+    ExperimentSettings,
+    JudgeSettings,
+    LlmSettings,
+    LoraSettings,
+    MethodSettings,
+    MetricSettings,
+    Settings,
+    TrainSettings,
+    ZeroShotSettings,
+)
 
 
 class Recipe(Settings):
@@ -135,6 +40,9 @@ class Recipe(Settings):
     metrics: MetricSettings
     datasets: dict[str, DataSettings]
     methods: dict[str, MethodSettings]
+    llms: dict[str, LlmSettings] = {}
+    zero_shot: ZeroShotSettings = ZeroShotSettings()
+    judge: JudgeSettings | None = None
     experiments: dict[str, ExperimentSettings]
 
     @model_validator(mode="after")
@@ -163,6 +71,10 @@ class Recipe(Settings):
                 _expect(dataset, self.datasets, f"experiments.{name}.datasets")
             for method in experiment.methods:
                 _expect(method, self.methods, f"experiments.{name}.methods")
+            for llm in experiment.llms:
+                _expect(llm, self.llms, f"experiments.{name}.llms")
+        if self.judge is not None:
+            _expect(self.judge.llm, self.llms, "judge.llm")
         for name, dataset in self.datasets.items():
             for method in dataset.methods:
                 _expect(method, self.methods, f"datasets.{name}.methods")
@@ -176,6 +88,11 @@ class Recipe(Settings):
         for layer in (*layers, self.datasets[dataset].train_overrides, chosen.train):
             merged |= layer
         return TrainSettings(**merged)
+
+    def data(self, dataset: str, method: str) -> DataSettings:
+        """The dataset's settings as `method` reads them: with its own rationale source, where it names one."""
+        own = self.methods[method].rationale
+        return self.datasets[dataset].model_copy(update={"rationale": own} if own else {})
 
     def limits(self, dataset: str) -> tuple[int, int]:
         """Token limits (input, rationale) of `dataset`: one pair everywhere a prompt is built."""

@@ -13,14 +13,15 @@ from typing import Literal
 
 import yaml
 
-from r2d import R2DError, config, corpora, paths, readers
+from r2d import R2DError, corpora, paths, readers
 from r2d.records import FIELDS, SPLITS, Dataset, Gate, Record, Splits, as_text, canonical, content_key, cut, some
+from r2d.settings import DataSettings, Settings
 
 __all__ = ["Card", "Dataset", "Record", "canonical", "card", "cards", "check", "load"]
 EXPERT_SHARE = 1 / 11  # of the paper's test set: 1,000 PQA-L beside 10,000 PQA-A
 
 
-class Card(config.Settings):
+class Card(Settings):
     """What is fixed about a dataset; `rationales[0]` is meant by "rationale" where that is not among them.
 
     `sizes` holds, for each kind of split, the usual sizes: below 1 a share, left out all that remains.
@@ -52,7 +53,7 @@ def card(name: str) -> Card:
     return Card(**yaml.safe_load((paths.CARDS / f"{name}.yaml").read_text(encoding="utf-8")))
 
 
-def load(name: str, settings: config.DataSettings) -> Dataset:
+def load(name: str, settings: DataSettings) -> Dataset:
     """The dataset `name` of a recipe: read, checked and cut; equal settings and files give equal datasets.
 
     Test is cut first, then validation, then train, so that a longer train keeps the same test. Raises `R2DError`
@@ -77,7 +78,7 @@ def load(name: str, settings: config.DataSettings) -> Dataset:
     return dataset
 
 
-def _expect_fitting(name: str, chosen: Card, settings: config.DataSettings) -> None:
+def _expect_fitting(name: str, chosen: Card, settings: DataSettings) -> None:
     """Refuse settings that the card has no use for."""
     if settings.split not in chosen.sizes:
         raise R2DError(f"Dataset {name}: `split` is {settings.split!r}; expected {some(chosen.sizes)}.")
@@ -108,7 +109,7 @@ def check(dataset: Dataset, context_mark: str | None = None) -> None:
                 raise R2DError(f"{where}: its question is also in {other}; remove it from one of them.")
 
 
-def _triage(chosen: Card, settings: config.DataSettings, gate: Gate, sizes: dict) -> tuple[Splits, str]:
+def _triage(chosen: Card, settings: DataSettings, gate: Gate, sizes: dict) -> tuple[Splits, str]:
     """Distinct synthetic notes from one stream, of which only those kept are held."""
     from r2d import triage
 
@@ -131,7 +132,7 @@ def _distinct(records: Iterator[Record]) -> Iterator[Record]:
             yield record
 
 
-def _pubmedqa(chosen: Card, settings: config.DataSettings, gate: Gate, sizes: dict) -> tuple[Splits, str]:
+def _pubmedqa(chosen: Card, settings: DataSettings, gate: Gate, sizes: dict) -> tuple[Splits, str]:
     """PQA-L cut at random or by its 500 official test ids; or the paper's test set of PQA-A and PQA-L."""
     source, rows = corpora.pubmedqa("pqal", settings.path, chosen.source, chosen.get)
     labelled = list(gate.records(source, rows))
@@ -168,12 +169,12 @@ def _around(fixed: list[Record], pool: list[Record], seed: int, gate: Gate, size
     return {"test": test} | cut(pool, rest, seed, gate.context_mark)
 
 
-def _bioasq(chosen: Card, settings: config.DataSettings, gate: Gate, sizes: dict) -> tuple[Splits, str]:
+def _bioasq(chosen: Card, settings: DataSettings, gate: Gate, sizes: dict) -> tuple[Splits, str]:
     source, rows = corpora.bioasq(settings.path, chosen.get)
     return cut(list(gate.records(source, rows)), sizes, settings.seed, gate.context_mark), source
 
 
-def _table(chosen: Card, settings: config.DataSettings, gate: Gate, sizes: dict) -> tuple[Splits, str]:
+def _table(chosen: Card, settings: DataSettings, gate: Gate, sizes: dict) -> tuple[Splits, str]:
     """A user's file, cut; or cut around the test rows of a second file."""
     if not settings.path:
         raise R2DError(f"Card {settings.card} needs a file. {chosen.get}")

@@ -13,7 +13,7 @@ from sacrebleu.metrics import BLEU
 
 from r2d import R2DError, stats
 from r2d.bertscore import bert_score
-from r2d.config import MetricSettings
+from r2d.settings import MetricSettings
 
 _WORDS = NLTKWordTokenizer()
 _METHOD4 = bleu_score.SmoothingFunction().method4

@@ -6,7 +6,7 @@ import torch
 from torch import nn
 
 from r2d import R2DError, env, paths
-from r2d.config import LoraSettings, Tuning
+from r2d.settings import LoraSettings, Tuning
 
 
 def locate(backbone: str) -> str:

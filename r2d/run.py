@@ -18,8 +18,9 @@ from r2d import R2DError, config, objective, paths
 from r2d.config import Recipe
 from r2d.objective import OBJECTIVES
 
-TRAINING_CODE = ("baselines", "checkpoint", "config", "corpora", "data", "decode", "model", "objective", "prompts", "readers",
-                 "records", "run", "train", "triage")  # fmt: skip
+# Not `config`: what a recipe means for a run is in the run's settings.
+TRAINING_CODE = ("baselines", "checkpoint", "corpora", "data", "decode", "model", "objective", "prompts", "readers", "records",
+                 "run", "train", "triage")  # fmt: skip
 METRIC_CODE = ("assets", "bertscore", "metrics", "stats")
 RESULT_CODE = ("results", "stats")
 FIGURE_CODE = ("figures", "results")
@@ -38,7 +39,7 @@ def settings(recipe: Recipe, dataset: str, method: str, seed: int) -> dict:
     """All that decides a run's model and predictions: the `config.yaml` of its directory."""
     chosen = recipe.methods[method]
     trained = chosen.objective in OBJECTIVES
-    source = recipe.datasets[dataset].model_dump(mode="json", exclude={"optional", "methods", "seeds"})
+    source = recipe.data(dataset, method).model_dump(mode="json", exclude={"optional", "methods", "seeds"})
     return {
         "profile": recipe.profile,
         "dataset": {"name": dataset, **source},
@@ -119,8 +120,8 @@ def read(folder: Path) -> dict:
 def load_decoder(folder: Path):
     """The trained model of a finished run, ready to decode; returns (decoder, objective)."""
     from r2d import data, model
-    from r2d.config import DataSettings, LoraSettings
     from r2d.decode import Decoder
+    from r2d.settings import DataSettings, LoraSettings
 
     made = read(folder)["config"]
     method, dataset = made["method"], dict(made["dataset"])
@@ -137,7 +138,7 @@ def _train_and_predict(recipe: Recipe, dataset: str, method: str, seed: int, par
 
     env.seed_everything(seed)
     part.mkdir(parents=True, exist_ok=True)
-    loaded = data.load(dataset, recipe.datasets[dataset])
+    loaded = data.load(dataset, recipe.data(dataset, method))
     began = time.perf_counter()
     record = {"dataset_fingerprint": loaded.fingerprint, "dropped_rows": loaded.dropped}
     if wanted["train"] is None:

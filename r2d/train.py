@@ -14,10 +14,10 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from r2d import R2DError, checkpoint, env, objective, prompts
-from r2d.config import TrainSettings
 from r2d.data import Record, canonical
 from r2d.decode import Decoder, pad
 from r2d.objective import IGNORE, Objective
+from r2d.settings import TrainSettings
 
 LOG_EVERY = 10
 

@@ -76,8 +76,8 @@ def records(tiny):
 def fresh():
     """A decoder around a fresh `mini-base`: `fresh(records, tuning="full", dropout=0.0)`."""
     from r2d import model
-    from r2d.config import LoraSettings
     from r2d.decode import Decoder
+    from r2d.settings import LoraSettings
 
     def make(records, tuning="full", dropout=0.0, limits=(64, 24)):
         net = model.load("mini-base", tuning, LoraSettings(r=4, alpha=8), dropout)

@@ -16,7 +16,8 @@ import pandas
 import pytest
 
 import r2d
-from r2d import R2DError, config, data, paths, records
+from r2d import R2DError, data, paths, records
+from r2d.settings import DataSettings
 
 SECRET = "zebrafever overnight"  # stands in every note, and must stand in no message
 REAL = Path(os.environ.get("R2D_DATA") or paths.ROOT.parent / "shared" / "data")
@@ -25,8 +26,8 @@ needs_pubmedqa = pytest.mark.skipif(
 )
 
 
-def settings(card="table", **values) -> config.DataSettings:
-    return config.DataSettings(card=card, **values)
+def settings(card="table", **values) -> DataSettings:
+    return DataSettings(card=card, **values)
 
 
 def rows(count=60, labels=("home", "None", "ED")) -> list[dict]:
@@ -451,10 +452,11 @@ SILENT_HUB = """
     import os, socket, sys
     server = socket.socket(); server.bind(("127.0.0.1", 0)); server.listen()
     os.environ["HF_ENDPOINT"] = f"http://127.0.0.1:{server.getsockname()[1]}"
-    from r2d import R2DError, config, corpora, data
+    from r2d import R2DError, corpora, data
+    from r2d.settings import DataSettings
     corpora.HUB_SECONDS = 1
     try:
-        data.load("p", config.DataSettings(card="pubmedqa"))
+        data.load("p", DataSettings(card="pubmedqa"))
     except R2DError as error:
         print(error)
 """

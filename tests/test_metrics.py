@@ -9,7 +9,7 @@ from sacrebleu.metrics import BLEU
 from sklearn.metrics import accuracy_score, f1_score
 
 from r2d import R2DError, metrics
-from r2d.config import MetricSettings
+from r2d.settings import MetricSettings
 
 LABELS = ("yes", "no", "maybe")
 GOLD = ["yes", "yes", "no", "no", "yes", "no", "yes"]

@@ -8,8 +8,8 @@ import torch
 from safetensors.torch import load_file
 
 from r2d import R2DError, checkpoint, model, objective, paths, run, train
-from r2d.config import LoraSettings, TrainSettings
 from r2d.decode import Decoder, pad
+from r2d.settings import LoraSettings, TrainSettings
 
 SMALL = LoraSettings(r=4, alpha=8)
 STEPS = TrainSettings(steps=2, lr=1e-2, batch=4, dropout=0.0, eval_every=2, patience=5)

@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from r2d import R2DError, figures, grid, metrics, paths, results, run, train
-from r2d.config import MetricSettings
+from r2d.settings import MetricSettings
 
 WHOLE = {"config.yaml", "env.json", "log.jsonl", "metrics.json", "model", "predictions.jsonl"}
 MAJORITY = ("triage", "majority", 1)

@@ -16,7 +16,7 @@ from conftest import TINY, new_home
 from safetensors.torch import load_file
 
 from r2d import R2DError, checkpoint, config, objective, paths, prompts, run, train
-from r2d.config import TrainSettings
+from r2d.settings import TrainSettings
 from r2d.train import Trainer
 
 ALWAYS = {"sampling": "always", "cap": 1.0, "warmup": 0.0, "ramp": 0.0}  # past warm-up and sampling everything at once

@@ -1,0 +1,156 @@
+"""The parts of a recipe, each frozen and validated: data, adapter, training, methods, decoding, metrics, chat models."""
+
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+Tuning = Literal["full", "lora", "qlora"]
+
+
+class Settings(BaseModel):
+    """Frozen settings that refuse unknown keys."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class DataSettings(Settings):
+    """Which records a dataset gives (`None` sizes take all there are) and what it changes in training.
+
+    An `optional` dataset is left out where its files are not; `methods` and `seeds` narrow the experiments on it.
+    """
+
+    card: str
+    train: int | None = Field(None, gt=0)
+    validation: int | None = Field(None, gt=0)
+    test: int | None = Field(None, gt=0)
+    rationale: str = "rationale"
+    seed: int = 0
+    difficulty: float = Field(0.5, ge=0, le=1)
+    split: Literal["official", "paper", "random"] = "random"
+    path: str | None = None
+    test_path: str | None = None
+    columns: dict[str, str] = {}
+    on_bad_rows: Literal["stop", "drop"] = "stop"
+    max_input_tokens: int | None = Field(None, gt=0)
+    max_rationale_tokens: int | None = Field(None, gt=0)
+    train_overrides: dict[str, Any] = {}
+    optional: bool = False
+    methods: tuple[str, ...] = ()
+    seeds: tuple[int, ...] = ()
+
+
+class LoraSettings(Settings):
+    """Adapter shape for `lora` and `qlora` (Hu et al. 2021, Dettmers et al. 2023)."""
+
+    r: int = Field(16, gt=0)
+    alpha: int = Field(32, gt=0)
+    dropout: float = Field(0.0, ge=0, lt=1)
+
+
+class TrainSettings(Settings):
+    """Optimiser and evaluation settings of one training run; steps are optimiser steps."""
+
+    steps: int = Field(gt=0)
+    lr: float = Field(gt=0)
+    batch: int = Field(64, gt=0)
+    micro_batch: int | None = Field(None, gt=0)
+    weight_decay: float = Field(0.0, ge=0)
+    clip: float = Field(1.0, gt=0)
+    warmup: int = Field(0, ge=0)
+    dropout: float = Field(0.1, ge=0, lt=1)
+    eval_every: int = Field(gt=0)
+    patience: int = Field(gt=0)
+    precision: Literal["fp32", "bf16"] = "fp32"
+
+    @model_validator(mode="after")
+    def _consistent(self):
+        if self.warmup >= self.steps:
+            raise ValueError(f"warmup ({self.warmup}) must be smaller than steps ({self.steps})")
+        if self.eval_every > self.steps:
+            raise ValueError(f"eval_every ({self.eval_every}) must not exceed steps ({self.steps})")
+        return self
+
+
+class MethodSettings(Settings):
+    """What one row of the results table is: an objective, a tuning and where it starts.
+
+    `objective` names an entry of `r2d.objective.OBJECTIVES`, or a sanity row (`majority`, `tfidf`).
+    `init` names the method whose finished run of the same dataset and seed gives the first weights.
+    `rationale` names the rationale source where it is not the dataset's.
+    `objective_overrides` and `train` change single values of the objective and of the training settings.
+    """
+
+    objective: str
+    tuning: Tuning = "full"
+    backbone: str | None = None
+    init: str | None = None
+    rationale: str | None = None
+    title: str
+    objective_overrides: dict[str, Any] = {}
+    train: dict[str, Any] = {}
+
+
+class DecodeSettings(Settings):
+    """How labels and rationales are decoded; rationales are greedy."""
+
+    labels: Literal["generate", "score"] = "generate"
+    batch: int = Field(64, gt=0)
+
+
+class MetricSettings(Settings):
+    """Which BERTScore model, and how many resamples its intervals take."""
+
+    bertscore: str
+    bertscore_layer: int | None = None
+    resamples: int = Field(1000, ge=100)
+
+
+class LlmSettings(Settings):
+    """A chat model: read here (`local`), or asked over an OpenAI-compatible server (`server`; URL and key from the environment).
+
+    `parameters` is its size, for the size axis only; prices are in dollars a million tokens.
+    """
+
+    title: str
+    backend: Literal["local", "server"] = "local"
+    model: str
+    revision: str | None = None
+    parameters: float = Field(gt=0)
+    batch: int = Field(8, gt=0)
+    max_new_tokens: int = Field(256, gt=0)
+    temperature: float = Field(0.0, ge=0)
+    price: tuple[float, float] = (0.0, 0.0)
+
+
+class ZeroShotSettings(Settings):
+    """What zero-shot models are asked: how many test cases, with how many worked examples, by which prompt version."""
+
+    cases: int | None = Field(None, gt=0)
+    shots: int = Field(0, ge=0)
+    prompt: str = "v1"
+
+
+class JudgeSettings(Settings):
+    """Which chat model judges, by which prompt version, how many cases a method, and what it must reach to count."""
+
+    llm: str
+    prompt: str = "v1"
+    cases: int = Field(50, gt=0)
+    qualification: int = Field(20, gt=0)
+    repeats: int = Field(2, ge=2)
+    accuracy: float = Field(0.8, gt=0, le=1)
+    kappa: float = Field(0.6, gt=0, le=1)
+
+
+class ExperimentSettings(Settings):
+    """The runs of one experiment: every dataset x method x seed.
+
+    `llms` are asked about each dataset, too (zero-shot); `judged` has the recipe's judge read the methods' rationales.
+    """
+
+    title: str
+    datasets: tuple[str, ...]
+    methods: tuple[str, ...]
+    seeds: tuple[int, ...] = Field(min_length=1)
+    llms: tuple[str, ...] = ()
+    judged: bool = False
