@@ -134,6 +134,16 @@ def record_origin(name: str, recipe: Recipe, inputs: Sequence[Path]) -> None:
     path.write_text(json.dumps(dict(sorted(known.items())), indent=1) + "\n", encoding="utf-8")
 
 
+def tidy(recipe: Recipe, made: set[str]) -> None:
+    """Drop what an earlier run left in the profile's figures folder: every figure, table and origin not in `made`."""
+    path = paths.figures(recipe.profile) / "manifest.json"
+    known = json.loads(path.read_text(encoding="utf-8"))
+    path.write_text(json.dumps({k: v for k, v in known.items() if k in made}, indent=1) + "\n", encoding="utf-8")
+    for file in path.parent.iterdir():
+        if file.suffix in {".png", ".pdf", ".csv", ".md"} and not {file.name, file.stem} & made:
+            file.unlink()
+
+
 def _panels(rows: int, columns: int, width: float, height: float, **given) -> tuple[Figure, list]:
     sns.set_theme(context="paper", style="ticks", font_scale=1.05)
     figure, axes = plt.subplots(rows, columns, figsize=(width, height), layout="constrained", squeeze=False, **given)

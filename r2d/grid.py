@@ -1,12 +1,18 @@
-"""Which runs the experiments of a recipe are made of, and which notebook carries each."""
+"""Which runs the experiments of a recipe are made of, which notebook carries each, and what makes a result out of date."""
 
+import hashlib
+import json
 from collections.abc import Sequence
 
-from r2d import R2DError, paths
+from r2d import R2DError, paths, run
 from r2d.config import Recipe
 from r2d.objective import OBJECTIVES
 
 Run = tuple[str, str, int]  # dataset, method, seed
+RESULT_CODE = ("results", "stats", "studies")
+FIGURE_CODE = ("figures", "figures_llm", "figures_studies", "results")
+ASK_CODE = ("asking", "llm", "llm_local", "llm_server", "zero_shot")
+JUDGE_CODE = ("asking", "judge", "llm", "llm_local", "llm_server", "qualification")
 
 
 def chosen(recipe: Recipe, only: str) -> list[str]:
@@ -50,3 +56,20 @@ def notebook(recipe: Recipe, method: str) -> str:
     if name in OBJECTIVES and not OBJECTIVES[name].decides:
         return "02_stage1"
     return "03_stage2" if name.startswith("r2d") else "04_baselines"
+
+
+def asking(recipe: Recipe, experiments: Sequence[str]) -> list[str]:
+    """Those of the experiments that ask chat models for decisions (notebook 05)."""
+    return [name for name in experiments if recipe.experiments[name].llms]
+
+
+def judging(recipe: Recipe, experiments: Sequence[str]) -> list[str]:
+    """Those of the experiments whose rationales a chat model judges (notebook 07)."""
+    return [name for name in experiments if recipe.experiments[name].judged]
+
+
+def asking_key(recipe: Recipe, modules: tuple[str, ...]) -> str:
+    """Changes when the chat models, what they are asked, a prompt or the code of these modules changes."""
+    parts = recipe.model_dump(mode="json", include={"llms", "zero_shot", "judge", "experiments"})
+    texts = [path.read_text(encoding="utf-8") for path in sorted((paths.PACKAGE / "prompts").glob("*/*.yaml"))]
+    return hashlib.sha256(json.dumps([parts, texts, run.code_hash(modules)], sort_keys=True).encode()).hexdigest()[:12]

@@ -52,7 +52,10 @@ def per_class(recipe: Recipe, runs: Sequence[Run]) -> pd.DataFrame:
 
 
 def summarise(frame: pd.DataFrame) -> pd.DataFrame:
-    """Mean, standard deviation and number of seeds of every measure, a row a dataset and method, in recipe order."""
+    """Mean and standard deviation over seeds of every measure, a row a dataset and method, in recipe order.
+
+    `_low` and `_high` are the ends of the seeds' intervals over examples, each averaged over seeds.
+    """
     rows = []
     for (dataset, method), group in frame.groupby(["dataset", "method"], sort=False):
         row = {"profile": group["profile"].iloc[0], "dataset": dataset, "method": method, "title": group["title"].iloc[0]}
@@ -61,6 +64,7 @@ def summarise(frame: pd.DataFrame) -> pd.DataFrame:
             values = group[name].dropna().tolist() if name in group else []
             over = stats.over_seeds(values) if values else {"mean": None, "sd": None}
             row[name], row[f"{name}_sd"] = over["mean"], over["sd"]
+            row |= {key: group[key].mean() if key in group else None for key in (f"{name}_low", f"{name}_high")}
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -75,7 +79,9 @@ def compare(recipe: Recipe, runs: Sequence[Run], dataset: str, against: Sequence
     for method in against:
         other = _correctness(recipe, runs, dataset, method)
         shared = own.index.intersection(other.index)
-        rows.append({"dataset": dataset, "method": reference, "against": method} | stats.paired(own[shared], other[shared]))
+        found = stats.paired(own[shared], other[shared])
+        low, high = found.pop("interval")
+        rows.append({"dataset": dataset, "method": reference, "against": method, **found, "low": low, "high": high})
     adjusted = stats.holm([row["p"] for row in rows]) if rows else []
     return pd.DataFrame([row | {"p_holm": p} for row, p in zip(rows, adjusted, strict=True)])
 
@@ -83,12 +89,12 @@ def compare(recipe: Recipe, runs: Sequence[Run], dataset: str, against: Sequence
 def sentence(recipe: Recipe, row: pd.Series) -> str:
     """One comparison in words; a difference inside its noise is written as such."""
     a, b = (recipe.methods[row[name]].title for name in ("method", "against"))
-    low, high = row["interval"]
-    size = f"{100 * row['difference']:+.1f} points of accuracy (95 % interval {100 * low:+.1f} to {100 * high:+.1f})"
+    around = f"95 % interval {100 * row['low']:+.1f} to {100 * row['high']:+.1f}"
+    size = f"{100 * row['difference']:+.1f} points of accuracy ({around})"
     if row["p_holm"] >= 0.05:
-        return f"{a} and {b} can't be told apart on {row['dataset']}: {size}, p = {row['p_holm']:.2g}."
+        return f"{a} and {b} can't be told apart on {row['dataset']}: {size}, corrected p = {row['p_holm']:.2g}."
     verb = "beats" if row["difference"] > 0 else "is beaten by"
-    return f"{a} {verb} {b} on {row['dataset']}: {size}, p = {row['p_holm']:.2g}."
+    return f"{a} {verb} {b} on {row['dataset']}: {size}, corrected p = {row['p_holm']:.2g}."
 
 
 def curves(recipe: Recipe, runs: Sequence[Run]) -> pd.DataFrame:
@@ -122,12 +128,18 @@ def with_starts(recipe: Recipe, runs: Sequence[Run]) -> list[Run]:
 
 
 def readable(table: pd.DataFrame) -> pd.DataFrame:
-    """The summary for people: `mean ± sd` in points of 100, one column a measure that has values."""
+    """The summary for people: `mean ± sd` over seeds in points of 100, one column a measure that has values.
+
+    Macro-F1 has its interval over examples in brackets.
+    """
     shown = table[["dataset", "title", "seeds"]].rename(columns={"title": "method"})
     for name, heading in MEASURES.items():
         if table[name].notna().any():
             scale = 1 if name == "corpus_bleu" else 100
             shown[heading] = [_cell(m, s, scale) for m, s in zip(table[name], table[f"{name}_sd"], strict=True)]
+            if name == "macro_f1":
+                ends = zip(shown[heading], table[f"{name}_low"], table[f"{name}_high"], strict=True)
+                shown[heading] = [f"{cell} [{100 * low:.0f}, {100 * high:.0f}]" for cell, low, high in ends]
     return shown
 
 
