@@ -94,7 +94,7 @@ def test_scores_are_the_exact_log_probabilities_of_whole_answers(chat):
 def test_a_prompt_beyond_the_context_is_a_fault_and_the_others_are_answered(chat):
     long, short = chat(SMALL).ask([ask("word " * 9000), QUESTIONS[0]], "v1")
     assert long.finish == "fault" and "8192 tokens" in long.fault and "word" not in long.fault
-    assert "2" in short.text and not short.fault
+    assert "answer" in short.text and not short.fault
 
 
 def test_a_model_that_is_not_there_is_a_sentence(chat, tmp_path):
@@ -287,7 +287,6 @@ def test_a_real_server_answers_by_the_schema_and_counts_its_tokens(real, chat):
     first = chat(FAR.model_copy(update={"max_new_tokens": 80}))
     answers = first.ask(QUESTIONS[:2], "v1", schema=schema)
     for answer in answers:
-        print(answer)
         assert answer.finish == "stop" and set(json.loads(answer.text)) == {"sum", "why"}
     assert first.totals.tokens_in > 40 and first.totals.tokens_out == sum(a.tokens_out for a in answers) > 10
     assert first.score(QUESTIONS[:1], [["4"]], "v1") is None
