@@ -23,6 +23,7 @@ TRIES = 6
 BASE_DELAY = 1.0  # seconds before the second try; doubled at each further one
 MAX_DELAY = 60.0
 TIMEOUT = 300.0  # seconds for one whole answer
+GIVE_UP = 20  # calls in a row that failed for good: the server is down
 _AGAIN = {408, 409, 429}
 
 
@@ -49,13 +50,18 @@ class Server:
     def answer(self, conversations: Sequence[list[Message]], how: Decoding, schema: dict | None, keep: Keep) -> None:
         """Hand the answer to each conversation to `keep`; a call that failed `TRIES` times is a fault.
 
-        When it is stopped, or the server turns a call down for good (`R2DError`), the calls under way are still kept.
+        Raises `R2DError` when the server turns a call down, or is down; then, as when stopped, the calls under way are kept.
         """
-        stop = threading.Event()
+        stop, failed = threading.Event(), 0
 
         def work(i: int) -> None:
-            if not stop.is_set() and (answer := self._persist(self._request(conversations[i], how, schema), stop)):
-                keep(i, answer)
+            nonlocal failed
+            if stop.is_set() or not (answer := self._persist(self._request(conversations[i], how, schema), stop)):
+                return
+            keep(i, answer)
+            failed = failed + 1 if answer.finish == "fault" else 0
+            if failed >= GIVE_UP:
+                raise R2DError(f"{failed} calls in a row failed, {answer.fault}: check {self._names[0]}, then run again.")
 
         with ThreadPoolExecutor(self.settings.batch) as pool:
             try:
