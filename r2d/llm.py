@@ -193,9 +193,12 @@ class Cache:
         return {key: json.loads(row[0]) for key, row in rows.items() if row}
 
     def put(self, key: str, answer: Answer) -> None:
-        """Store an answer; it survives the end of this process, however that comes."""
+        """Store an answer; it survives the end of this process, however that comes. Raises `R2DError` on a full disk."""
         value = json.dumps({k: v for k, v in asdict(answer).items() if k not in ("cached", "fault")})
-        self._base.execute("INSERT OR REPLACE INTO answers VALUES (?, ?)", (key, value))
+        try:
+            self._base.execute("INSERT OR REPLACE INTO answers VALUES (?, ?)", (key, value))
+        except sqlite3.Error as error:
+            raise R2DError(f"An answer can't be written to {self.path} ({error}): free disk space, then run again.") from None
 
 
 def _backend(settings: LlmSettings) -> Backend:

@@ -22,7 +22,7 @@ from r2d.settings import LlmSettings
 TRIES = 6
 BASE_DELAY = 1.0  # seconds before the second try; doubled at each further one
 MAX_DELAY = 60.0
-TIMEOUT = 300.0  # seconds for one whole answer
+TIMEOUT = 300.0  # seconds of silence while waiting for an answer
 GIVE_UP = 20  # calls in a row that failed for good: the server is down
 _AGAIN = {408, 409, 429}
 
