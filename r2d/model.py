@@ -41,7 +41,7 @@ def load(backbone: str, tuning: Tuning, lora: LoraSettings, dropout: float, init
         return _pretrained(str(init) if init else locate(backbone), dropout)
     from peft import LoraConfig, PeftModel, get_peft_model
 
-    model = _pretrained(locate(backbone), dropout, _four_bits() if tuning == "qlora" else None)
+    model = _pretrained(locate(backbone), dropout, four_bits() if tuning == "qlora" else None)
     if init is not None:
         return PeftModel.from_pretrained(model, init, is_trainable=True)
     shape = LoraConfig(
@@ -87,7 +87,8 @@ def _pretrained(source: str, dropout: float, quantisation=None) -> nn.Module:
     return model.to(env.device()) if quantisation is None else model
 
 
-def _four_bits():
+def four_bits():
+    """NF4 with double quantisation; computed in bf16 on CUDA, in fp32 on the CPU."""
     from transformers import BitsAndBytesConfig
 
     compute = torch.bfloat16 if env.device() != "cpu" else torch.float32

@@ -27,7 +27,7 @@ def run(profile: str, dataset: str, method: str, seed: int) -> Path:
 
 
 def cache() -> Path:
-    """Downloaded assets; safe to delete."""
+    """Downloaded assets and the answers of chat models: safe to delete, but got again at a price."""
     return home() / ".cache"
 
 

@@ -1,0 +1,189 @@
+"""Chat models read into this process: any causal model with a chat template, 4 bits (NF4) on CUDA, fp32 on the CPU."""
+
+import hashlib
+import json
+from collections.abc import Sequence
+from functools import cached_property
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+from r2d import R2DError, assets, env
+from r2d.decode import by_length
+from r2d.llm import Answer, Decoding, Keep, Message
+from r2d.settings import LlmSettings
+
+_LOADED: dict = {}  # the one model in memory, so that several chats of a notebook share it
+
+
+class Local:
+    """The model `settings.model`: a hub id, a folder, or the name of an asset such as `smollm2`; loaded at the first call.
+
+    Rows are decoded in left-padded batches of like length. A sampled answer depends on its own prompt, seed and repeat, not
+    on its batch. JSON schemas are not enforced.
+    """
+
+    scores = True
+
+    def __init__(self, settings: LlmSettings):
+        self.settings = settings
+
+    @cached_property
+    def _weights(self) -> str:
+        """What tells these weights from others: the asset's sha256, the revision, or a hash of the folder."""
+        name = self.settings.model
+        if name in assets.ASSETS:
+            return assets.ASSETS[name].sha256
+        return _fingerprint(Path(name)) if Path(name).is_dir() else self.settings.revision or ""
+
+    def identity(self) -> dict:
+        """What the model is, and in which precision it runs here."""
+        precision = "fp32" if env.device() == "cpu" else "nf4"
+        return {"backend": "local", "model": self.settings.model, "weights": self._weights, "precision": precision}
+
+    @torch.inference_mode()
+    def answer(self, conversations: Sequence[list[Message]], how: Decoding, schema: dict | None, keep: Keep) -> None:
+        """Hand the answer to each conversation to `keep`; one too long for the model's context is a fault."""
+        model, tokenizer, ends = _load(self.settings)
+        rows = _prompts(tokenizer, conversations)
+        fits = [i for i, row in enumerate(rows) if len(row) + how.max_new_tokens <= _context(model)]
+        for i in set(range(len(rows))) - set(fits):
+            keep(i, Answer("", "fault", fault=f"the prompt and its answer exceed the model's {_context(model)} tokens"))
+        for batch in by_length([rows[i] for i in fits], self.settings.batch):
+            chosen = [fits[i] for i in batch]
+            ids, mask = _left(tokenizer, [rows[i] for i in chosen], model.device)
+            noise = [_Gumbel([rows[i] for i in chosen], how)] if how.temperature else []
+            out = model.generate(
+                input_ids=ids, attention_mask=mask, max_new_tokens=how.max_new_tokens, do_sample=False,
+                eos_token_id=sorted(ends), pad_token_id=tokenizer.pad_token_id, logits_processor=noise,
+            )  # fmt: skip
+            for i, new in zip(chosen, out[:, ids.shape[1] :].tolist(), strict=True):
+                length = next((n for n, token in enumerate(new) if token in ends), None)
+                text = tokenizer.decode(new[:length], skip_special_tokens=True).strip()
+                made = len(new) if length is None else length + 1
+                keep(i, Answer(text, "length" if length is None else "stop", len(rows[i]), made))
+
+    @torch.inference_mode()
+    def score(self, conversations: Sequence[list[Message]], options: Sequence[Sequence[str]], keep: Keep) -> None:
+        """Hand each conversation's log-probabilities to `keep`, as a JSON list; each prompt is read once."""
+        model, tokenizer, ends = _load(self.settings)
+        rows, end = _prompts(tokenizer, conversations), _end_of_turn(tokenizer, ends)
+        for batch in by_length(rows, self.settings.batch):
+            ids, mask = _left(tokenizer, [rows[i] for i in batch], model.device)
+            answers = [tokenizer(list(options[i]), add_special_tokens=False)["input_ids"] for i in batch]
+            if ids.shape[1] + max(len(a) for some in answers for a in some) > _context(model):
+                raise R2DError(f"A prompt is longer than the {_context(model)} tokens of {self.settings.title}: shorten it.")
+            owners = [row for row, some in enumerate(answers) for _ in some]
+            flat = [[*answer, end] for some in answers for answer in some]
+            values = iter(_score(model, ids, mask, owners, flat).tolist())
+            for i, some in zip(batch, answers, strict=True):
+                found = json.dumps([next(values) for _ in some])
+                keep(i, Answer(found, "stop", len(rows[i]) + sum(len(a) + 1 for a in some), 0))
+
+
+class _Gumbel:
+    """Sampling as argmax: logits / temperature + Gumbel noise, from a generator of each row's own (Maddison et al. 2014)."""
+
+    def __init__(self, rows: Sequence[list[int]], how: Decoding):
+        self.temperature = how.temperature
+        digests = (hashlib.sha256(json.dumps([how.seed, how.repeat, row]).encode()).digest() for row in rows)
+        self.generators = [torch.Generator().manual_seed(int.from_bytes(d[:7], "big")) for d in digests]
+
+    def __call__(self, ids: Tensor, logits: Tensor) -> Tensor:
+        uniform = torch.stack([torch.rand(logits.shape[1], generator=g, dtype=torch.float64) for g in self.generators])
+        noise = -torch.log(-torch.log(uniform.clamp(1e-300, 1 - 1e-16)))
+        return logits.double() / self.temperature + noise.to(logits.device)
+
+
+def _score(model, ids: Tensor, mask: Tensor, owners: list[int], answers: list[list[int]]) -> Tensor:
+    """Log-probability of every answer's tokens after the prompt of row `owners[k]`, shape (answers,)."""
+    read = model(input_ids=ids, attention_mask=mask, position_ids=_positions(mask), use_cache=True, logits_to_keep=1)
+    index, device = torch.tensor(owners, device=ids.device), ids.device
+    targets = torch.nn.utils.rnn.pad_sequence([torch.tensor(a) for a in answers], True, 0).to(device)
+    real = torch.nn.utils.rnn.pad_sequence([torch.ones(len(a), dtype=torch.long) for a in answers], True, 0).to(device)
+    read.past_key_values.batch_select_indices(index)
+    whole = torch.cat([mask[index], real[:, :-1]], 1)
+    rest = model(
+        input_ids=targets[:, :-1], attention_mask=whole, position_ids=_positions(whole)[:, ids.shape[1] :],
+        past_key_values=read.past_key_values,
+    )  # fmt: skip
+    logits = torch.cat([read.logits[index], rest.logits], 1).float()
+    return (logits.log_softmax(-1).gather(2, targets[..., None])[..., 0] * real).sum(1)
+
+
+def _positions(mask: Tensor) -> Tensor:
+    return (mask.cumsum(1) - 1).clamp(min=0)
+
+
+def _prompts(tokenizer, conversations: Sequence[list[Message]]) -> list[list[int]]:
+    """Token ids of each conversation up to where the assistant speaks; models that think aloud are asked not to."""
+    texts = tokenizer.apply_chat_template(
+        list(conversations), tokenize=False, add_generation_prompt=True, enable_thinking=False
+    )  # fmt: skip
+    return tokenizer(texts, add_special_tokens=False)["input_ids"]
+
+
+def _left(tokenizer, rows: list[list[int]], device) -> tuple[Tensor, Tensor]:
+    """Ids and mask, shape (rows, longest), padded on the left."""
+    padded = tokenizer.pad({"input_ids": rows}, padding_side="left", return_tensors="pt")
+    return padded["input_ids"].to(device), padded["attention_mask"].to(device)
+
+
+def _context(model) -> int:
+    return model.config.get_text_config().max_position_embeddings
+
+
+def _end_of_turn(tokenizer, ends: set[int]) -> int:
+    """The token this chat template ends an answer with."""
+    turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+    ids = tokenizer(tokenizer.apply_chat_template(turns, tokenize=False), add_special_tokens=False)["input_ids"]
+    return next((token for token in reversed(ids) if token in ends), tokenizer.eos_token_id)
+
+
+def _load(settings: LlmSettings) -> tuple:
+    """Model, tokenizer and the ids that end an answer; another model in memory is let go first."""
+    key = (settings.model, settings.revision)
+    if key not in _LOADED:
+        _LOADED.clear()
+        _LOADED[key] = _read(settings)
+    return _LOADED[key]
+
+
+def _read(settings: LlmSettings) -> tuple:
+    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+    from transformers.utils import logging
+
+    from r2d.model import four_bits
+
+    logging.disable_progress_bar()
+    source = str(assets.converted(settings.model)) if settings.model in assets.ASSETS else settings.model
+    how: dict = {"dtype": torch.float32}
+    try:
+        if env.device() != "cpu":
+            how = {"dtype": torch.bfloat16, "device_map": {"": env.device()}}
+            if not hasattr(AutoConfig.from_pretrained(source, revision=settings.revision), "quantization_config"):
+                how["quantization_config"] = four_bits()
+        tokenizer = AutoTokenizer.from_pretrained(source, revision=settings.revision)
+        model = AutoModelForCausalLM.from_pretrained(source, revision=settings.revision, use_safetensors=True, **how)
+    except (OSError, ValueError) as error:
+        raise R2DError(
+            f"The chat model {settings.model!r} could not be loaded: it is neither a causal model's folder here nor one a model "
+            "hub gave (safetensors only); check `llms` in the recipe and the network, or ask a server instead."
+        ) from error
+    if tokenizer.chat_template is None:
+        raise R2DError(f"The model {settings.model!r} has no chat template: choose an instruction-tuned one.")
+    tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
+    stops = model.generation_config.eos_token_id
+    ends = {tokenizer.eos_token_id, *(stops if isinstance(stops, list) else [stops])} - {None}
+    model.generation_config = GenerationConfig()  # a model's own habits (sampling, penalties) would change the answers
+    return model.eval(), tokenizer, ends
+
+
+def _fingerprint(folder: Path) -> str:
+    """Hash of a checkpoint folder: names, sizes and first MiB of its files; whole files would take minutes at 30B."""
+    digest = hashlib.sha256()
+    for path in sorted(p for p in folder.iterdir() if p.suffix in {".json", ".jinja", ".safetensors"}):
+        with path.open("rb") as file:
+            digest.update(f"{path.name} {path.stat().st_size}\n".encode() + file.read(1 << 20))
+    return digest.hexdigest()
