@@ -25,7 +25,7 @@ def sources(frame: pd.DataFrame, recipe: Recipe, dataset: str) -> Figure:
     pairs = zip(first["stage1_source"], first["stage2_source"], strict=True)
     named = [" / ".join(SOURCES.get(source, source) for source in pair) for pair in pairs]
     axes[0].set_yticks(range(len(methods)), named)
-    axes[0].set_ylabel("Rationales of stage 1 / stage 2")
+    axes[0].set_ylabel("Rationales of\nstage 1 / stage 2")
     return _finish(figure, f"Which rationales to learn from, {dataset}", recipe)
 
 
@@ -64,14 +64,15 @@ def exposure(table: pd.DataFrame, recipe: Recipe, dataset: str) -> Figure:
             for _, row in part[part["method"] == method].iterrows():
                 _pair(axis, row, place, colour(method))
         counts = part.groupby("method")["n"].sum()
-        axis.set(xlabel=MEASURES[measure], ylim=(len(methods) - 0.5, -0.5), title=f"Decided {kind}")
+        axis.set(xlabel=MEASURES[measure], ylim=(len(methods) - 0.5, -0.5))
         axis.set_title(f"Decided {kind} (n = {counts.min()}–{counts.max()})", fontsize=9)
         axis.grid(axis="x", alpha=0.3)
-        axis.margins(x=0.12) if measure == "bertscore_f1" else axis.set_xlim(-0.03, 1.03)
+        ends = rows[rows["measure"] == measure].reindex(columns=["own_low", "gold_low"])
+        axis.set_xlim(*((-0.03, 1.03) if measure == "names_reason" else (ends.min().min() - 0.01, 1.003)))
     axes[0].set_yticks(range(len(methods)), [recipe.methods[m].title for m in methods])
     marks = [axes[0].plot([], [], "o", color="#444444", mfc=fill, ms=5)[0] for fill in ("#444444", "white")]
-    names = ["the model's own label in the prompt", "the gold label in the prompt"]
-    figure.legend(marks, names, loc="outside lower center", ncols=2, frameon=False, fontsize=9)
+    names = ["own label\nin the prompt", "gold label\nin the prompt"]
+    axes[-1].legend(marks, names, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, fontsize=9)
     return _finish(figure, f"Exposure bias: rationales given the model's own label or the gold one, {dataset}", recipe)
 
 

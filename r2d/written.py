@@ -1,0 +1,66 @@
+"""Rationales written by a chat model that is told the gold label: training texts for a dataset that has none."""
+
+import json
+from collections import Counter
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from r2d.asking import ask_all, template
+from r2d.data import Record
+from r2d.llm import Chat
+
+WORDS = (5, 120)  # fewest and most words of a rationale
+
+
+@dataclass(frozen=True)
+class Written:
+    """Rationales in the order of the records, None where one was rejected, and how many were rejected for which reason."""
+
+    rationales: list[str | None]
+    rejected: dict[str, int]
+
+    @property
+    def rejected_share(self) -> float:
+        """Share of records without an acceptable rationale."""
+        return self.rationales.count(None) / (len(self.rationales) or 1)
+
+
+def write(chat: Chat, records: Sequence[Record], labels: Sequence[str], version: str = "v1") -> Written:
+    """A rationale for each record's question and gold label; answers are cached, so an interrupted call goes on where it was."""
+    items = [{"question": r.question, "label": r.label} for r in records]
+    asked = ask_all(chat, template("rationale", version), items, title="writing")
+    texts = [answer["rationale"].strip() if answer else None for answer in asked.answers]
+    faults = [fault(text, record.label, labels) for text, record in zip(texts, records, strict=True)]
+    kept = [None if why else text for text, why in zip(texts, faults, strict=True)]
+    return Written(kept, dict(Counter(filter(None, faults))))
+
+
+def fault(text: str | None, label: str, labels: Sequence[str]) -> str | None:
+    """Why a rationale is not accepted: "unreadable", "empty", "too short", "too long", "contradicts the label"; None if it is.
+
+    It contradicts when it names another label of the set and not the gold one, letter case aside.
+    """
+    if text is None:
+        return "unreadable"
+    if not text:
+        return "empty"
+    words, folded = len(text.split()), text.casefold()
+    if not WORDS[0] <= words <= WORDS[1]:
+        return "too short" if words < WORDS[0] else "too long"
+    others = [other for other in labels if other != label and other.casefold() in folded]
+    return "contradicts the label" if others and label.casefold() not in folded else None
+
+
+def save(records: Sequence[Record], found: Written, file: Path) -> int:
+    """Write the accepted ones as JSON lines that card `table` reads (id, question, label, rationale); how many."""
+    rows = [
+        {"id": r.id, "question": r.question, "label": r.label, "rationale": text}
+        for r, text in zip(records, found.rationales, strict=True)
+        if text
+    ]
+    file.parent.mkdir(parents=True, exist_ok=True)
+    part = file.with_name(f"{file.name}.part")
+    part.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
+    part.rename(file)
+    return len(rows)
