@@ -92,8 +92,11 @@ def calibrate(run_folder: str | Path) -> dict:
 
     folder = Path(run_folder).expanduser()
     model = use.load(folder)
-    settings = dict(run.read(folder)["config"]["dataset"])
+    made = run.read(folder)
+    settings = dict(made["config"]["dataset"])
     loaded = data.load(settings.pop("name"), DataSettings(**settings))
+    if loaded.fingerprint != made["env"]["dataset_fingerprint"]:
+        raise R2DError(f"The dataset of {folder} has changed since that run: restore it, or train again on the new one.")
     scored = {}
     for split, records in (("validation", loaded.validation), ("test", loaded.test)):
         gold = np.array([model.labels.index(record.label) for record in records])
@@ -124,7 +127,8 @@ def figure(found: dict, recipe, title: str):
     left.plot([0, 1], [0, 1], color="#777777", ls="--", lw=1)
     for when, shade in (("before", "#D55E00"), ("after", "#0072B2")):
         table = pd.DataFrame(found["test"][f"reliability_{when}"])
-        left.plot(table["confidence"], table["accuracy"], "o-", color=shade, ms=4, label=f"{when}: ECE {found['test'][f'ece_{when}']:.3f}")
+        name = f"{when}: ECE {found['test'][f'ece_{when}']:.3f}"
+        left.plot(table["confidence"], table["accuracy"], "o-", color=shade, ms=4, label=name)
     left.set(xlim=(0, 1), ylim=(0, 1), xlabel="Confidence", ylabel="Accuracy", title=f"Test, {found['test']['n']} cases")
     left.legend(frameon=False, fontsize=8, loc="upper left")
     curve = pd.DataFrame(found["curve"])

@@ -94,7 +94,7 @@ def _about_rows(found: dict) -> Iterator[str]:
         if number := found["missing"][field]:
             yield f"{number} row(s) have no {field}: fill them in, or leave them out with {DROP}."
     if number := found["leaks"]:
-        yield f"{number} test question(s) are also in the training rows, which would flatter the model: remove them, or use {DROP}."
+        yield f"{number} test question(s) are also in the training rows, which flatters the model: remove them, or use {DROP}."
     if number := found["duplicates"]:
         yield f"{number} training row(s) repeat a question: they are kept in one split, but teach nothing new."
     if number := found["contradictions"]:

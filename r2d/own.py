@@ -13,6 +13,7 @@ from typing import Any
 from r2d import R2DError, config, paths, readers
 from r2d.records import as_text, some
 
+NOTEBOOK = "09_your_dataset"
 NAME = "yours"  # what the dataset is called in the recipe
 FIELDS = ("question", "label", "rationale")
 # An invented support desk: label -> why it goes there, and what customers write.
@@ -54,7 +55,8 @@ def example(rows: int = 160, seed: int = 0) -> Path:
     combined = [(label, p, x) for label, (_, problems) in DESK.items() for p in problems for x in PRODUCTS]
     lines = ["question,label,rationale"]
     for label, problem, product in (rng.choice(combined) for _ in range(rows)):
-        ticket = f"{rng.choice(GREETINGS)} about the {product} (order {rng.randint(1000, 9999)}): {problem}. {rng.choice(ENDINGS)}"
+        about = f"about the {product} (order {rng.randint(1000, 9999)})"
+        ticket = f"{rng.choice(GREETINGS)} {about}: {problem}. {rng.choice(ENDINGS)}"
         lines.append(f'"{ticket}",{label},"The customer writes: {problem}; {DESK[label][0]}."')
     file = paths.home() / "example_tickets.csv"
     file.parent.mkdir(parents=True, exist_ok=True)
@@ -143,7 +145,7 @@ def _rows(path: str, columns: dict[str, str]) -> list[dict[str, str]]:
 def _no_column(file: str, field: str, column: str, found: list[str]) -> str:
     near = difflib.get_close_matches(column, found, 1) or [c for c in found if c.strip().casefold() == column.casefold()]
     hint = f"; did you mean {near[0]!r}?" if near else "."
-    none = " If there are no rationales, give an empty name: then the label alone is learned (SFT)." if field == "rationale" else ""
+    none = " If there are no rationales, give an empty name: the label alone is learned then." if field == "rationale" else ""
     return f"{file} has no column {column!r} for the {field}, only {some(found)}{hint}{none}"
 
 
