@@ -102,7 +102,7 @@ def calibrate(run_folder: str | Path) -> dict:
         gold = np.array([model.labels.index(record.label) for record in records])
         scored[split] = model.scores([record.question for record in records]).numpy(), gold
     temperature = fit_temperature(*scored["validation"])
-    found = {"temperature": temperature, "bins": f"{BINS} of equal width"}
+    found = {"temperature": temperature, "bins": f"{BINS} bins of equal width"}
     found |= {split: _both(*pair, temperature) for split, pair in scored.items()}
     found["curve"] = coverage(*_answers(*scored["validation"], temperature)).to_dict("records")
     part = folder / f"{FILE}.part"
@@ -117,6 +117,16 @@ def read(run_folder: str | Path) -> dict:
     if not file.is_file():
         raise R2DError(f"{file} is not there: run `python -m r2d calibrate {run_folder}` first.")
     return json.loads(file.read_text(encoding="utf-8"))
+
+
+def sentences(found: dict) -> list[str]:
+    """A calibration in words, its sample sizes with it."""
+    test, cases = found["test"], found["validation"]["n"]
+    few = " That is few: the temperature is rough." if cases < 100 else ""
+    return [
+        f"Temperature {found['temperature']:.3f}, fitted on {cases} validation cases.{few}",
+        f"ECE on {test['n']} test cases: {test['ece_before']:.3f} before, {test['ece_after']:.3f} after ({found['bins']}).",
+    ]
 
 
 def figure(found: dict, recipe, title: str):

@@ -116,18 +116,18 @@ def recipe(table: Table, profile: str, tuning: str, more: dict[str, Any] | None 
         entry["missing_rationale"] = "label only"
     made = {"note": f"{profile} on {kind}, content {table.digest}{meaning}", f"datasets.{NAME}": entry}
     titles = {"stage1": "Stage 1", "sft": "SFT", "r2d": "R2D"}
-    for objective in methods(table):
-        name = f"{objective}-{tuning}"
+    for name in methods(table, tuning):
         if name not in shipped.methods:
+            objective = name.partition("-")[0]
             init = {"init": f"stage1-{tuning}"} if objective == "r2d" else {}
             suffix = "" if tuning == "full" else f" ({'LoRA' if tuning == 'lora' else 'QLoRA'})"
             made[f"methods.{name}"] = {"objective": objective, "tuning": tuning, "title": titles[objective] + suffix, **init}
     return config.load(profile, made | (more or {}))
 
 
-def methods(table: Table) -> tuple[str, ...]:
-    """The objectives this table allows, in the order they are trained: SFT alone where there are no rationales."""
-    return ("stage1", "sft", "r2d") if table.explained else ("sft",)
+def methods(table: Table, tuning: str) -> list[str]:
+    """The methods this table allows, in the order they are trained: SFT alone where there are no rationales."""
+    return [f"{objective}-{tuning}" for objective in (("stage1", "sft", "r2d") if table.explained else ("sft",))]
 
 
 def _rows(path: str, columns: dict[str, str]) -> list[dict[str, str]]:

@@ -180,7 +180,7 @@ def _usage(made: dict, merged: bool) -> str:
         loading = f'PeftModel.from_pretrained(AutoModelForSeq2SeqLM.from_pretrained("{base}"), "THIS_FOLDER")'
         note = "\n\nThis is an adapter: it needs its backbone" + (" from `r2d/base`." if base == "mini-base" else ".")
     if merged and config["method"]["tuning"] == "qlora":
-        note = "\n\nThe results are those of the 4-bit model; these merged weights are in full precision, so theirs differ a little."
+        note = "\n\nThe results are those of the 4-bit model; these merged weights are in full precision and differ a little."
     return f"""## How to use it
 
 `{loading}` with the tokenizer beside it. Prompts, cut at {config["limits"][0]} tokens:

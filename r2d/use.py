@@ -65,18 +65,19 @@ class Predictor:
 
         Raises `R2DError` for a model whose rationale does not depend on a label.
         """
-        if not (self.objective.explains and self._given):
+        if not self.explains_labels:
             raise R2DError(f"{self.title} writes no rationale for a given label: load a run of R2D instead.")
         written = self._rationales([*_checked([text])] * len(self.labels), self.labels)
         return dict(zip(self.labels, written, strict=True))
 
     @property
-    def _given(self) -> bool:
-        return self.objective.rationale_prompt == "given label"
+    def explains_labels(self) -> bool:
+        """Whether rationales are written for a given label (R2D), so that they can be asked for under each."""
+        return self.objective.explains and self.objective.rationale_prompt == "given label"
 
     def _rationales(self, texts: Sequence[str], labels: Sequence[str]) -> list[str]:
         pairs = zip(texts, labels, strict=True)
-        return self.decoder.rationales([prompts.explain(t, label if self._given else None) for t, label in pairs])
+        return self.decoder.rationales([prompts.explain(t, label if self.explains_labels else None) for t, label in pairs])
 
 
 def load(run_folder: str | Path) -> Predictor:
