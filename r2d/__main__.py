@@ -196,6 +196,8 @@ def main(arguments: list[str] | None = None) -> int:
     except R2DError as error:
         print(error, file=sys.stderr)
         return 2
+    except BrokenPipeError:  # the reader, e.g. `head`, has seen enough
+        sys.stdout = None
     return 0
 
 
