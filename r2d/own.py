@@ -111,8 +111,9 @@ def recipe(table: Table, profile: str, tuning: str, more: dict[str, Any] | None 
     shipped = config.load(profile)
     kind = "invented example tickets" if Path(table.train_file) == paths.home() / "example_tickets.csv" else "your own data"
     meaning = "; these numbers mean nothing" if profile == "smoke" else ""
-    entry = {"card": "table", "path": table.train_file, "test_path": table.test_file or None, "columns": table.columns}
-    if table.explained < len(table.train) or not all(row["rationale"] for row in table.test):
+    columns = table.columns if table.explained else table.columns | {"rationale": table.columns["label"]}  # SFT reads none
+    entry = {"card": "table", "path": table.train_file, "test_path": table.test_file or None, "columns": columns}
+    if table.explained and not all(row["rationale"] for row in table.train + table.test):
         entry["missing_rationale"] = "label only"
     made = {"note": f"{profile} on {kind}, content {table.digest}{meaning}", f"datasets.{NAME}": entry}
     titles = {"stage1": "Stage 1", "sft": "SFT", "r2d": "R2D"}
