@@ -97,7 +97,8 @@ def test_a_merged_export_is_the_adapter_over_full_precision_weights(made, tmp_pa
     notes = ["predict: cp x 2h", "predict: sore throat"]
     plain = label_scores(base, recipe, notes)
     adapted = label_scores(PeftModel.from_pretrained(base, folders["r2d-qlora"] / "model"), recipe, notes)
-    assert torch.allclose(label_scores(merged, recipe, notes), adapted, atol=1e-3) and not torch.allclose(plain, adapted, atol=1e-2)
+    assert torch.allclose(label_scores(merged, recipe, notes), adapted, atol=1e-3)
+    assert not torch.allclose(plain, adapted, atol=1e-2)
     card = (out / "README.md").read_text()
     assert "full precision" in card and "library_name: transformers" in card
 

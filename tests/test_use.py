@@ -72,7 +72,12 @@ def test_a_case_less_sure_than_asked_is_marked(model, notes):
 
 @pytest.mark.parametrize(
     ("texts", "below", "said"),
-    [("a note", None, "Give a list"), (["a", " "], None, "Text 2 is empty"), ([None], None, "Text 1"), (["a"], 60, "between 0 and 1")],
+    [
+        ("a note", None, "Give a list"),
+        (["a", " "], None, "Text 2 is empty"),
+        ([None], None, "Text 1"),
+        (["a"], 60, "between 0 and 1"),
+    ],
 )
 def test_bad_input_is_one_sentence(model, texts, below, said):
     with pytest.raises(R2DError, match=said):
