@@ -24,7 +24,8 @@ EXPERT_SHARE = 1 / 11  # of the paper's test set: 1,000 PQA-L beside 10,000 PQA-
 class Card(Settings):
     """What is fixed about a dataset; `rationales[0]` is meant by "rationale" where that is not among them.
 
-    `sizes` holds, for each kind of split, the usual sizes: below 1 a share, left out all that remains.
+    `sizes` holds, for each kind of split, the usual sizes: below 1 a share, left out all that remains. `path` and
+    `test_path` are where a table is, unless the recipe says.
     """
 
     title: str
@@ -35,6 +36,8 @@ class Card(Settings):
     get: str
     labels: tuple[str, ...] | None = None
     rationales: tuple[str, ...]
+    path: str | None = None
+    test_path: str | None = None
     columns: dict[str, str] = {}
     context_mark: str | None = None
     sizes: dict[str, dict[str, float]]
@@ -176,16 +179,17 @@ def _bioasq(chosen: Card, settings: DataSettings, gate: Gate, sizes: dict) -> tu
 
 def _table(chosen: Card, settings: DataSettings, gate: Gate, sizes: dict) -> tuple[Splits, str]:
     """A user's file, cut; or cut around the test rows of a second file."""
-    if not settings.path:
+    path, test_path = settings.path or chosen.path, settings.test_path or (None if settings.path else chosen.test_path)
+    if not path:
         raise R2DError(f"Card {settings.card} needs a file. {chosen.get}")
-    file = readers.find(settings.path)
+    file = readers.find(path)
     rows = list(_mapped(file, gate, set(settings.columns)))
     if not rows:
         raise R2DError(f"{file.name} has a header but no records: give it at least one row a split.")
     gate.labels = chosen.labels or _labels(file, rows, gate)
-    if not settings.test_path:
+    if not test_path:
         return cut(list(gate.records(file.name, rows)), sizes, settings.seed), file.name
-    test_file = readers.find(settings.test_path)
+    test_file = readers.find(test_path)
     fixed = list(gate.records(test_file.name, _mapped(test_file, gate, set(settings.columns))))
     pool = list(gate.records(file.name, rows, gate.keys(fixed)))
     sizes = sizes | {"test": settings.test}
@@ -194,7 +198,7 @@ def _table(chosen: Card, settings: DataSettings, gate: Gate, sizes: dict) -> tup
 
 def _mapped(file: Path, gate: Gate, chosen: set[str]) -> Iterator[readers.Row]:
     """Rows under the record's field names; without an id column the position is the id."""
-    columns, rows = readers.table(file)
+    columns, rows = readers.composed(*readers.table(file), gate.columns.values())
     for name in ("question", "label", gate.rationale, *sorted(chosen)):
         if gate.columns[name] not in columns:
             raise R2DError(_no_column(file, name, gate.columns[name], columns))

@@ -9,19 +9,38 @@ import io
 import json
 import re
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from r2d import R2DError, paths
 
 Row = tuple[int, dict[str, Any] | None]
+HUB = "hub:"
 
 
-def find(path: str) -> Path:
+@dataclass(frozen=True)
+class HubTable:
+    """One split of a hub dataset, written `hub:<id>[:<config>][#<split>]`; the split is train unless said."""
+
+    name: str
+
+    @property
+    def parts(self) -> tuple[str, str | None, str]:
+        """Dataset id, configuration (None: the only one) and split."""
+        which, _, split = self.name.removeprefix(HUB).partition("#")
+        repo, _, config = which.partition(":")
+        return repo, config or None, split or "train"
+
+
+def find(path: str) -> Path | HubTable:
     """The file or folder `path`; a relative one is looked for here, in `R2D_DATA`, then in the project.
 
-    Raises `R2DError` when it is in none of them.
+    `hub:<id>[:<config>][#<split>]` is a hub dataset, which is fetched when it is read. Raises `R2DError` when a file is
+    in none of those places.
     """
+    if path.startswith(HUB):
+        return HubTable(path)
     wanted = Path(path).expanduser()
     for root in (Path.cwd(), paths.data(), paths.ROOT):
         if root and (root / wanted).exists():
@@ -67,8 +86,10 @@ def parse(path: Path, body: str, line: int = 1) -> Any:
         raise R2DError(f"{place}: not JSON ({error.msg}), perhaps cut short; get the whole file again.") from None
 
 
-def table(path: Path) -> tuple[list[str], Iterable[Row]]:
-    """Column names and rows of a .csv, .tsv, .json, .jsonl or .parquet file; values keep the file's types."""
+def table(path: Path | HubTable) -> tuple[list[str], Iterable[Row]]:
+    """Column names and rows of a .csv, .tsv, .json, .jsonl or .parquet file, or of a hub dataset; values keep their types."""
+    if isinstance(path, HubTable):
+        return _hub(path)
     formats = {".csv": _csv, ".tsv": _csv, ".json": _json, ".jsonl": _jsonl, ".ndjson": _jsonl, ".parquet": _parquet}
     if path.is_file() and path.suffix.lower() not in formats:
         raise R2DError(f"{path.name} has an unknown ending: expected one of {', '.join(formats)}.")
@@ -128,3 +149,51 @@ def _parquet(path: Path) -> tuple[list[str], Iterable[Row]]:
         raise R2DError(f"{path.name} is not a whole Parquet file: get or write it again.") from None
     rows = (row for batch in file.iter_batches(batch_size=1024) for row in batch.to_pylist())
     return file.schema_arrow.names, enumerate(rows, 1)
+
+
+def composed(columns: list[str], rows: Iterable[Row], wanted: Iterable[str]) -> tuple[list[str], Iterable[Row]]:
+    """The table with a column more for each of `wanted` that is a text over columns, e.g. `{premise} so: {hypothesis}`.
+
+    Such a text over a column that is not there is left out; one over an empty cell is empty.
+    """
+    texts = {text: re.findall(r"{([^{}]+)}", text) for text in wanted}
+    texts = {text: names for text, names in texts.items() if names and set(names) <= set(columns)}
+
+    def filled(values: dict[str, Any] | None) -> dict[str, Any] | None:
+        if values is None:
+            return None
+        return values | {text: _fill(text, {n: values.get(n) for n in names}) for text, names in texts.items()}
+
+    return [*columns, *texts], ((number, filled(values)) for number, values in rows) if texts else rows
+
+
+def _fill(text: str, cells: dict[str, Any]) -> str:
+    if any(cell is None or cell != cell or not str(cell).strip() for cell in cells.values()):
+        return ""
+    return re.sub(r"{([^{}]+)}", lambda found: str(cells[found[1]]).strip(), text)
+
+
+def _hub(source: HubTable) -> tuple[list[str], Iterable[Row]]:
+    """A hub dataset through `datasets`, class numbers as their names; its data files only, never its code."""
+    from datasets import ClassLabel, load_dataset
+
+    repo, config, split = source.parts
+    try:
+        loaded = load_dataset(repo, config, split=split)
+    except Exception as error:  # the hub, the network, the cache and the files each have their own
+        raise R2DError(
+            f"The hub dataset {repo!r} (configuration {config or 'default'}, split {split}) could not be loaded "
+            f"({type(error).__name__}): check the name, the network and HF_TOKEN, or save it as a file and name that."
+        ) from None
+    names = {name: kind for name, kind in loaded.features.items() if isinstance(kind, ClassLabel)}
+
+    def rows() -> Iterator[Row]:
+        for number, values in enumerate(loaded, 1):
+            known = {name: kind.int2str(values[name]) for name, kind in names.items() if _is_class(values[name], kind)}
+            yield number, values | dict.fromkeys(names) | known
+
+    return loaded.column_names, rows()
+
+
+def _is_class(value: Any, kind) -> bool:
+    return isinstance(value, int) and 0 <= value < kind.num_classes

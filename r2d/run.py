@@ -123,9 +123,11 @@ def load_decoder(folder: Path):
     from r2d.decode import Decoder
     from r2d.settings import DataSettings, LoraSettings
 
-    made = read(folder)["config"]
+    found = read(folder)
+    made, labels = found["config"], found["metrics"].get("labels")
     method, dataset = made["method"], dict(made["dataset"])
-    labels = data.load(dataset.pop("name"), DataSettings(**dataset)).labels
+    if not labels:  # stage 1 was not measured, so it kept none
+        labels = data.load(dataset.pop("name"), DataSettings(**dataset)).labels
     tokenizer = model.load_tokenizer(str(folder / "model"))
     net = model.load(made["backbone"], method["tuning"], LoraSettings(**made["lora"] or {}), 0.0, folder / "model")
     goal = objective.named(method["objective"], method["objective_overrides"])
@@ -140,7 +142,7 @@ def _train_and_predict(recipe: Recipe, dataset: str, method: str, seed: int, par
     part.mkdir(parents=True, exist_ok=True)
     loaded = data.load(dataset, recipe.data(dataset, method))
     began = time.perf_counter()
-    record = {"dataset_fingerprint": loaded.fingerprint, "dropped_rows": loaded.dropped}
+    record = {"note": recipe.note, "dataset_fingerprint": loaded.fingerprint, "dropped_rows": loaded.dropped}
     if wanted["train"] is None:
         texts = baselines.ROWS[recipe.methods[method].objective](loaded.train, loaded.test, seed)
         rows = [_row_of(r, label) for r, label in zip(loaded.test, texts, strict=True)]

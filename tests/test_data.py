@@ -518,7 +518,8 @@ def test_bioasq_takes_yes_no_questions_with_snippets_and_ideal_answer(tmp_path, 
 
 
 def test_every_card_is_whole():
-    assert data.cards() == ["bioasq", "pubmedqa", "table", "triage"]
+    assert data.cards() == ["bioasq", "esnli", "pubmedqa", "strategyqa", "table", "triage"]
     for card in map(data.card, data.cards()):
         assert set(card.rationales) <= set(records.FIELDS) and set(card.columns) <= set(records.FIELDS)
-        assert (card.labels is None) == (card.reader == "table") and "random" in card.sizes
+        assert (card.labels is None) == (card == data.card("table")) and "random" in card.sizes
+        assert (card.path is not None) == (card.reader == "table" and card.labels is not None)

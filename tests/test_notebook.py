@@ -66,9 +66,10 @@ def test_its_code_only_calls_the_package(path):
 
 
 @every_notebook
-def test_it_has_one_cell_of_at_most_8_typed_literal_parameters_with_comments(path):
+def test_it_has_one_cell_of_few_typed_literal_parameters_with_comments(path):
     statements = ast.parse(parameters(path)).body
-    assert 1 <= len(statements) <= 8 and all(isinstance(s, ast.AnnAssign) for s in statements)
+    most = 9 if path.stem.startswith("09") else 8  # three columns and two files of one's own
+    assert 1 <= len(statements) <= most and all(isinstance(s, ast.AnnAssign) for s in statements)
     for statement, line in zip(statements, parameters(path).splitlines(), strict=True):
         value, kind = ast.literal_eval(statement.value), ast.unparse(statement.annotation)
         assert type(value).__name__ == kind and len(line.partition("  # ")[2]) > 10, line

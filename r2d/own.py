@@ -1,0 +1,170 @@
+"""Your own table: looked over before anything is trained, and made a dataset of a recipe.
+
+Nothing here prints or quotes a question or a rationale.
+"""
+
+import difflib
+import hashlib
+import random
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from r2d import R2DError, config, paths, readers
+from r2d.records import as_text, some
+
+NOTEBOOK = "09_your_dataset"
+NAME = "yours"  # what the dataset is called in the recipe
+FIELDS = ("question", "label", "rationale")
+# An invented support desk: label -> why it goes there, and what customers write.
+DESK = {
+    "Billing": ("only the accounts team can correct a payment", ["I was charged twice", "the invoice has the wrong address",
+                "my refund has not arrived", "the discount code was not applied"]),
+    "Delivery": ("the courier has to be asked where it is", ["the parcel never came", "tracking has not moved for a week",
+                 "it went to a neighbour I do not have", "only half of the order arrived"]),
+    "Repair": ("a broken part has to be replaced", ["the hinge snapped off", "it does not charge any more",
+               "the screen stays black", "it rattles and then stops"]),
+    "How to use": ("the manual answers this", ["how do I pair it with my phone", "where do I set the timer",
+                   "can I wash the filter", "which button resets it"]),
+}  # fmt: skip
+PRODUCTS = ("kettle", "desk lamp", "headset", "vacuum", "toaster", "smart plug", "blender", "air purifier")
+GREETINGS = ("Hi,", "Hello,", "Good morning,", "Dear team,", "To whom it may concern,")
+ENDINGS = ("Please help.", "Thanks!", "This is urgent.", "Kind regards", "I wrote last week as well.")
+
+
+@dataclass(frozen=True)
+class Table:
+    """A user's rows as texts by field, and where they came from; a field without a column is empty in every row."""
+
+    train_file: str
+    test_file: str
+    columns: dict[str, str]
+    train: list[dict[str, str]]
+    test: list[dict[str, str]]
+    digest: str
+
+    @property
+    def explained(self) -> int:
+        """How many training rows have a rationale."""
+        return sum(bool(row["rationale"]) for row in self.train)
+
+
+def example(rows: int = 160, seed: int = 0) -> Path:
+    """A small CSV of invented support tickets with label and rationale; equal arguments give an equal file."""
+    rng = random.Random(seed)
+    combined = [(label, p, x) for label, (_, problems) in DESK.items() for p in problems for x in PRODUCTS]
+    lines = ["question,label,rationale"]
+    for label, problem, product in (rng.choice(combined) for _ in range(rows)):
+        about = f"about the {product} (order {rng.randint(1000, 9999)})"
+        ticket = f"{rng.choice(GREETINGS)} {about}: {problem}. {rng.choice(ENDINGS)}"
+        lines.append(f'"{ticket}",{label},"The customer writes: {problem}; {DESK[label][0]}."')
+    file = paths.home() / "example_tickets.csv"
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    return file
+
+
+def look(train_file: str, test_file: str = "", question: str = "question", label: str = "label", rationale: str = "rationale"):
+    """The `Table` in a file (CSV, TSV, JSON, JSONL, Parquet) or hub dataset; an empty `rationale` says there is none.
+
+    Raises `R2DError` for an absent file or column, one column used twice, and labels that can't be learned.
+    """
+    columns = {name: column for name, column in zip(FIELDS, (question, label, rationale), strict=True) if column}
+    if {"question", "label"} - set(columns):
+        raise R2DError("Both a question column and a label column are needed: name them.")
+    for one, other in (("question", "label"), ("label", "rationale"), ("question", "rationale")):
+        if columns.get(one) == columns.get(other):
+            raise R2DError(f"Column {columns[one]!r} is named both as {one} and as {other}: name another for one of them.")
+    train_path = located(train_file)
+    test_path = located(test_file) if test_file else ""
+    if test_path == train_path:
+        raise R2DError("Training and test file are the same file: leave the test file out, and a part is held back by itself.")
+    train = _rows(train_path, columns)
+    test = _rows(test_path, columns) if test_path else []
+    _expect_learnable(Path(train_path).name, columns["label"], train)
+    return Table(train_path, test_path, columns, train, test, _digest(train_path, test_path))
+
+
+def located(path: str) -> str:
+    """Absolute path of a file, or `hub:<id>` for a name with a slash that is no file; raises `R2DError` with near names."""
+    if path.startswith(readers.HUB):
+        return path
+    try:
+        return str(readers.find(path).resolve())
+    except R2DError:
+        wanted = Path(path).expanduser()
+        if path.count("/") == 1 and not wanted.is_absolute() and not wanted.parent.is_dir() and not wanted.suffix:
+            return readers.HUB + path
+        folder = wanted.parent if wanted.parent.is_dir() else Path()
+        near = difflib.get_close_matches(wanted.name, [p.name for p in folder.iterdir() if p.is_file()], 3)
+        hint = f"did you mean {some(near)}?" if near else "mend the path (relative to where you are, R2D_DATA or the project)."
+        raise R2DError(f"{path} is not there: {hint}") from None
+
+
+def recipe(table: Table, profile: str, tuning: str, more: dict[str, Any] | None = None) -> config.Recipe:
+    """The profile's recipe with this table as its dataset `yours`, and `more` overrides on top.
+
+    The recipe's profile has a name of its own that changes with the files' content, so a changed file is trained anew.
+    """
+    if tuning not in ("full", "lora", "qlora"):
+        raise R2DError(f"Tuning {tuning!r} is not known: choose full, lora or qlora.")
+    shipped = config.load(profile)
+    kind = "invented example tickets" if Path(table.train_file) == paths.home() / "example_tickets.csv" else "your own data"
+    meaning = "; these numbers mean nothing" if profile == "smoke" else ""
+    columns = table.columns if table.explained else table.columns | {"rationale": table.columns["label"]}  # SFT reads none
+    entry = {"card": "table", "path": table.train_file, "test_path": table.test_file or None, "columns": columns}
+    if table.explained and not all(row["rationale"] for row in table.train + table.test):
+        entry["missing_rationale"] = "label only"
+    made = {"note": f"{profile} on {kind}, content {table.digest}{meaning}", f"datasets.{NAME}": entry}
+    titles = {"stage1": "Stage 1", "sft": "SFT", "r2d": "R2D"}
+    for name in methods(table, tuning):
+        if name not in shipped.methods:
+            objective = name.partition("-")[0]
+            init = {"init": f"stage1-{tuning}"} if objective == "r2d" else {}
+            suffix = "" if tuning == "full" else f" ({'LoRA' if tuning == 'lora' else 'QLoRA'})"
+            made[f"methods.{name}"] = {"objective": objective, "tuning": tuning, "title": titles[objective] + suffix, **init}
+    return config.load(profile, made | (more or {}))
+
+
+def methods(table: Table, tuning: str) -> list[str]:
+    """The methods this table allows, in the order they are trained: SFT alone where there are no rationales."""
+    return [f"{objective}-{tuning}" for objective in (("stage1", "sft", "r2d") if table.explained else ("sft",))]
+
+
+def _rows(path: str, columns: dict[str, str]) -> list[dict[str, str]]:
+    source = readers.find(path)
+    found, rows = readers.composed(*readers.table(source), columns.values())
+    for field, column in columns.items():
+        if column not in found:
+            raise R2DError(_no_column(source.name, field, column, list(found)))
+    texts = [{f: as_text((values or {}).get(columns.get(f))) or "" for f in FIELDS} for _, values in rows]
+    if not texts:
+        raise R2DError(f"{source.name} has a header but no records: give it at least a few rows a label.")
+    return texts
+
+
+def _no_column(file: str, field: str, column: str, found: list[str]) -> str:
+    near = difflib.get_close_matches(column, found, 1) or [c for c in found if c.strip().casefold() == column.casefold()]
+    hint = f"; did you mean {near[0]!r}?" if near else "."
+    none = " If there are no rationales, give an empty name: the label alone is learned then." if field == "rationale" else ""
+    return f"{file} has no column {column!r} for the {field}, only {some(found)}{hint}{none}"
+
+
+def _expect_learnable(file: str, column: str, rows: list[dict[str, str]]) -> None:
+    kinds = {row["label"].casefold() for row in rows if row["label"]}
+    if not kinds:
+        raise R2DError(f"{file}: column {column!r} is empty in every row: name the column that holds the labels.")
+    if len(kinds) == 1:
+        raise R2DError(f"{file}: column {column!r} has one label only, so there is nothing to decide: name another column.")
+    if 2 * len(kinds) > len(rows):
+        raise R2DError(
+            f"{file}: column {column!r} has {len(kinds)} different labels in {len(rows)} rows, too few to learn any: "
+            "if it holds notes, name the label column, otherwise give more rows a label."
+        )
+
+
+def _digest(*files: str) -> str:
+    digest = hashlib.sha256()
+    for file in filter(None, files):
+        digest.update(file.encode() if file.startswith(readers.HUB) else Path(file).read_bytes())
+    return digest.hexdigest()[:8]
