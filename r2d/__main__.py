@@ -12,8 +12,6 @@ import sys
 from dataclasses import asdict
 from pathlib import Path
 
-import yaml
-
 from r2d import R2DError, paths, readers
 from r2d.records import as_text, some
 
@@ -69,10 +67,10 @@ def your_data(given: argparse.Namespace) -> None:
     """Train and compare on a table by running notebook 09."""
     from papermill.exceptions import PapermillExecutionError
 
-    from r2d import notebook, own
+    from r2d import config, notebook, own
 
     columns = (given.question_column, given.label_column, given.rationale_column)
-    overrides = {key: _value(text) for key, text in given.overrides}
+    overrides = config.settings_of(given.overrides)
     table = own.look(given.train, given.test, *columns)
     recipe = own.recipe(table, given.profile, given.tuning, overrides)
     out = paths.runs(recipe.profile) / "notebooks" / f"{own.NOTEBOOK}.ipynb"
@@ -124,21 +122,6 @@ def _write(rows: list[dict], out: Path) -> None:
         raise R2DError(f"{out} cannot be written ({error.strerror}): name a file in a folder that you may write to.") from None
 
 
-def _pair(text: str) -> tuple[str, str]:
-    key, mark, value = text.partition("=")
-    if not mark or not key:
-        raise argparse.ArgumentTypeError(f"expected KEY=VALUE, not {text!r}")
-    return key, value
-
-
-def _value(text: str):
-    """A YAML scalar; JSON goes first, since YAML 1.1 takes 1e-3 for text."""
-    try:
-        return json.loads(text)
-    except ValueError:
-        return yaml.safe_load(text)
-
-
 def parser() -> argparse.ArgumentParser:
     """The commands and their options."""
     top = argparse.ArgumentParser(prog="python -m r2d", description="Use, check and share what was trained; train on your own.")
@@ -184,7 +167,7 @@ def _add_your_data(command: argparse.ArgumentParser) -> None:
     command.add_argument("--profile", default="mini")
     command.add_argument("--tuning", default="full", choices=("full", "lora", "qlora"))
     command.add_argument("--seed", type=int, default=1)
-    command.add_argument("--set", dest="overrides", action="append", default=[], type=_pair, metavar="KEY=VALUE")
+    command.add_argument("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE")
     command.set_defaults(do=your_data)
 
 

@@ -3,6 +3,7 @@
 import difflib
 import hashlib
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import yaml
@@ -130,6 +131,23 @@ def load(profile: str, overrides: dict[str, Any] | None = None) -> Recipe:
         return Recipe(**raw)
     except ValidationError as error:
         raise R2DError(f"Recipe {path.name}: {_sentence(error)}") from None
+
+
+def settings_of(pairs: Sequence[str]) -> dict[str, Any]:
+    """Overrides from `KEY=VALUE` texts; a value is JSON where it can be (YAML 1.1 takes 1e-3 for text), else YAML."""
+    found = {}
+    for pair in pairs:
+        key, mark, text = pair.partition("=")
+        if not mark or not key:
+            raise R2DError(f"--set takes KEY=VALUE, not {pair!r}.")
+        try:
+            found[key] = json.loads(text)
+        except ValueError:
+            try:
+                found[key] = yaml.safe_load(text)
+            except yaml.YAMLError as error:
+                raise R2DError(f"--set {key}: the value is not valid YAML ({' '.join(str(error).split())}).") from None
+    return found
 
 
 def _override(raw: dict, dotted: str, value: Any) -> None:

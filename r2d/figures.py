@@ -5,17 +5,14 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-import matplotlib
+import matplotlib.pyplot as plt
+import pandas as pd
+import seaborn as sns
+from matplotlib.figure import Figure
 
-matplotlib.use("Agg", force=False)
-import matplotlib.pyplot as plt  # noqa: E402
-import pandas as pd  # noqa: E402
-import seaborn as sns  # noqa: E402
-from matplotlib.figure import Figure  # noqa: E402
-
-from r2d import env, paths  # noqa: E402
-from r2d.config import Recipe  # noqa: E402
-from r2d.results import MEASURES  # noqa: E402
+from r2d import env, paths
+from r2d.config import Recipe
+from r2d.results import MEASURES
 
 # Okabe and Ito's colour-blind-safe palette; a method family has one colour everywhere.
 COLOURS = {"majority": "#999999", "tfidf": "#000000", "sft": "#E69F00", "dss": "#56B4E9", "stage1": "#CC79A7",

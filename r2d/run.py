@@ -244,8 +244,8 @@ def main() -> int:
     parser.add_argument("--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE")
     given = parser.parse_args()
     try:
-        overrides = {key: yaml.safe_load(value) for key, _, value in (item.partition("=") for item in given.overrides)}
-        print(execute(config.load(given.profile, overrides), given.dataset, given.method, given.seed))
+        recipe = config.load(given.profile, config.settings_of(given.overrides))
+        print(execute(recipe, given.dataset, given.method, given.seed))
     except R2DError as error:
         print(error, file=sys.stderr)
         return 2

@@ -6,23 +6,12 @@
 import json
 import sys
 
-import yaml
-
 from r2d import R2DError, config, paths
-
-
-def value(text: str):
-    """A YAML scalar; JSON goes first, since YAML 1.1 takes 1e-3 for text."""
-    try:
-        return json.loads(text)
-    except ValueError:
-        return yaml.safe_load(text)
 
 
 def main(profile: str, *pairs: str) -> str:
     """Write `logs/overrides.json` of the profile that these settings make; its name."""
-    parts = (pair.partition("=") for pair in pairs)
-    overrides = {key: value(text) for key, _, text in parts}
+    overrides = config.settings_of(pairs)
     name = config.load(profile, overrides).profile
     folder = paths.runs(name) / "logs"
     folder.mkdir(parents=True, exist_ok=True)
@@ -35,7 +24,5 @@ if __name__ == "__main__":
         print(main(*sys.argv[1:]))
     except R2DError as error:
         sys.exit(str(error))
-    except yaml.YAMLError as error:
-        sys.exit(f"--set: a value is not valid YAML ({' '.join(str(error).split())}).")
     except OSError as error:
         sys.exit(f"{error.filename} cannot be written ({error.strerror}): free some disk space, or set R2D_HOME.")
