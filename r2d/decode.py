@@ -10,7 +10,7 @@ from torch import Tensor, nn
 from r2d import backbone, prompts
 from r2d.backbone import Rows, Seq2Seq, pad
 from r2d.data import Record, canonical
-from r2d.objective import IGNORE, Objective
+from r2d.objective import IGNORE, Objective, token_losses
 
 
 def by_length(rows: Rows, size: int) -> Iterator[list[int]]:
@@ -64,9 +64,8 @@ def score(net: Seq2Seq, rows: Rows, choices: Sequence[Sequence[str]], size: int)
         for part in by_length([target for *_, target in pairs], size):
             owners, columns, ids = zip(*(pairs[n] for n in part), strict=True)
             wide = pad(ids, IGNORE, state["mask"].device)
-            logits = net.after(state, torch.tensor(owners, device=wide.device), wide).float()
-            tokens = torch.nn.functional.cross_entropy(logits.transpose(1, 2), wide, ignore_index=IGNORE, reduction="none")
-            result[[batch[k] for k in owners], columns] = -tokens.sum(1).cpu()
+            logits = net.after(state, torch.tensor(owners, device=wide.device), wide)
+            result[[batch[k] for k in owners], columns] = -token_losses(logits, wide).sum(1).cpu()
     return result
 
 

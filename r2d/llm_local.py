@@ -10,8 +10,10 @@ import torch
 from torch import Tensor
 
 from r2d import R2DError, assets, env
+from r2d.backbone import Causal, pad
 from r2d.decode import by_length
 from r2d.llm import Answer, Decoding, Keep, Message
+from r2d.objective import IGNORE, token_losses
 from r2d.settings import LlmSettings
 
 _LOADED: dict = {}  # the one model in memory, so that several chats of a notebook share it
@@ -52,7 +54,7 @@ class Local:
             keep(i, Answer("", "fault", fault=f"the prompt and its answer exceed the model's {_context(model)} tokens"))
         for batch in by_length([rows[i] for i in fits], self.settings.batch):
             chosen = [fits[i] for i in batch]
-            ids, mask = _left(tokenizer, [rows[i] for i in chosen], model.device)
+            ids, mask = Causal(model, tokenizer).batch([rows[i] for i in chosen])
             noise = [_Gumbel([rows[i] for i in chosen], how)] if how.temperature else []
             out = model.generate(
                 input_ids=ids, attention_mask=mask, max_new_tokens=how.max_new_tokens, do_sample=False,
@@ -70,13 +72,12 @@ class Local:
         model, tokenizer, ends = _load(self.settings)
         rows, end = _prompts(tokenizer, conversations), _end_of_turn(tokenizer, ends)
         for batch in by_length(rows, self.settings.batch):
-            ids, mask = _left(tokenizer, [rows[i] for i in batch], model.device)
             answers = [tokenizer(list(options[i]), add_special_tokens=False)["input_ids"] for i in batch]
-            if ids.shape[1] + max(len(a) for some in answers for a in some) > _context(model):
+            if len(rows[batch[0]]) + max(len(a) for some in answers for a in some) > _context(model):
                 raise R2DError(f"A prompt is longer than the {_context(model)} tokens of {self.settings.title}: shorten it.")
             owners = [row for row, some in enumerate(answers) for _ in some]
             flat = [[*answer, end] for some in answers for answer in some]
-            values = iter(_score(model, ids, mask, owners, flat).tolist())
+            values = iter(_score(Causal(model, tokenizer), [rows[i] for i in batch], owners, flat).tolist())
             for i, some in zip(batch, answers, strict=True):
                 found = json.dumps([next(values) for _ in some])
                 keep(i, Answer(found, "stop", len(rows[i]) + sum(len(a) + 1 for a in some), 0))
@@ -96,24 +97,12 @@ class _Gumbel:
         return logits.double() / self.temperature + noise.to(logits.device)
 
 
-def _score(model, ids: Tensor, mask: Tensor, owners: list[int], answers: list[list[int]]) -> Tensor:
-    """Log-probability of every answer's tokens after the prompt of row `owners[k]`, shape (answers,)."""
-    read = model(input_ids=ids, attention_mask=mask, position_ids=_positions(mask), use_cache=True, logits_to_keep=1)
-    index, device = torch.tensor(owners, device=ids.device), ids.device
-    targets = torch.nn.utils.rnn.pad_sequence([torch.tensor(a) for a in answers], True, 0).to(device)
-    real = torch.nn.utils.rnn.pad_sequence([torch.ones(len(a), dtype=torch.long) for a in answers], True, 0).to(device)
-    read.past_key_values.batch_select_indices(index)
-    whole = torch.cat([mask[index], real[:, :-1]], 1)
-    rest = model(
-        input_ids=targets[:, :-1], attention_mask=whole, position_ids=_positions(whole)[:, ids.shape[1] :],
-        past_key_values=read.past_key_values,
-    )  # fmt: skip
-    logits = torch.cat([read.logits[index], rest.logits], 1).float()
-    return (logits.log_softmax(-1).gather(2, targets[..., None])[..., 0] * real).sum(1)
-
-
-def _positions(mask: Tensor) -> Tensor:
-    return (mask.cumsum(1) - 1).clamp(min=0)
+def _score(net: Causal, rows: list[list[int]], owners: list[int], answers: list[list[int]]) -> Tensor:
+    """Log-probability of every answer's tokens after the prompt `rows[owners[k]]`, shape (answers,)."""
+    state = net.read(*net.batch(rows))
+    targets = pad(answers, IGNORE, net.model.device)
+    logits = net.after(state, torch.tensor(owners, device=targets.device), targets)
+    return -token_losses(logits, targets).sum(1)
 
 
 def _prompts(tokenizer, conversations: Sequence[list[Message]]) -> list[list[int]]:
@@ -122,12 +111,6 @@ def _prompts(tokenizer, conversations: Sequence[list[Message]]) -> list[list[int
         list(conversations), tokenize=False, add_generation_prompt=True, enable_thinking=False
     )  # fmt: skip
     return tokenizer(texts, add_special_tokens=False)["input_ids"]
-
-
-def _left(tokenizer, rows: list[list[int]], device) -> tuple[Tensor, Tensor]:
-    """Ids and mask, shape (rows, longest), padded on the left."""
-    padded = tokenizer.pad({"input_ids": rows}, padding_side="left", return_tensors="pt")
-    return padded["input_ids"].to(device), padded["attention_mask"].to(device)
 
 
 def _context(model) -> int:

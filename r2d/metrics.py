@@ -103,10 +103,10 @@ def reason_share(reasons: Sequence[str], rationales: Sequence[str]) -> dict:
 def evaluate(predictions: list[dict], labels: Sequence[str], settings: MetricSettings) -> dict:
     """Every measure that `predictions` allow, each with a 95 % bootstrap interval over examples; JSON-serialisable.
 
-    Rationale measures appear when any rationale was written (a blank one then scores 0), those of rationales given
-    the gold label with the suffix `_given_gold`, consistency and sufficiency over examples with a label from the
-    rationale. Rationales are compared where there is a gold one. Where `labels` is empty each prediction has its own
-    `candidates`: then the classes are their positions. Returns `n`, `labels`, `metrics` {name: {"value", "interval", "n"}}, `per_class_f1`, `confusion`,
+    Rationale measures appear when any rationale was written (a blank one then scores 0) and cover the examples that have a
+    gold one; those of rationales given the gold label have the suffix `_given_gold`; consistency and sufficiency are over
+    examples with a label from the rationale. With `labels` empty the classes are the positions among each prediction's own
+    `candidates`. Returns `n`, `labels`, `metrics` {name: {"value", "interval", "n"}}, `per_class_f1`, `confusion`,
     `signatures` and `per_example` (one entry per prediction, for paired tests; `predicted` is None when invalid).
     Raises `R2DError` without predictions.
     """

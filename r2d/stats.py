@@ -46,7 +46,7 @@ def f1_intervals(confusion: Sequence[Sequence[int]], resamples: int = 1000, seed
     n, classes = int(counts.sum()), len(counts)
     if n < 2:
         return {"macro": None, "per_class": [None] * classes}
-    cells = np.union1d(np.flatnonzero(counts), counts.size - 1)  # of 2,000 classes' 4 million few are filled; the last ends a draw
+    cells = np.union1d(np.flatnonzero(counts), counts.size - 1)  # of 2,000 classes' 4 million few are filled
     drawn = np.random.default_rng(seed).multinomial(n, counts.ravel()[cells] / n, size=resamples)
     gold, predicted = np.divmod(cells, classes + 1)
     one_hot = [csr_array((np.ones_like(k), (range(len(k)), k)), (len(k), classes + 1))[:, :classes] for k in (gold, predicted)]

@@ -1,7 +1,7 @@
 """Using what was trained: labels with their probabilities, rationales, and when to leave a case to a person.
 
-    model = r2d.load("runs/mini/triage/r2d-full/seed1")
-    model.predict(["chest pain x 2h, sweaty"], abstain_below=0.6)
+model = r2d.load("runs/mini/triage/r2d-full/seed1")
+model.predict(["chest pain x 2h, sweaty"], abstain_below=0.6)
 """
 
 import json
