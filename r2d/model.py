@@ -18,12 +18,7 @@ def locate(name: str) -> str:
 
 def load_tokenizer(name: str):
     """The backbone's tokenizer; one without a padding token pads with its end token, which it must have."""
-    from transformers import AutoTokenizer
-
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(locate(name))
-    except (OSError, ValueError) as error:
-        raise _unavailable(name) from error
+    tokenizer = _open("AutoTokenizer", name)
     if tokenizer.eos_token_id is None:
         raise R2DError(f"The tokenizer of {name!r} has no end token: choose a backbone whose tokenizer has one.")
     if tokenizer.pad_token_id is None:
@@ -73,19 +68,12 @@ def count(model: nn.Module) -> dict[str, int]:
 
 
 def _pretrained(name: str, dropout: float, quantisation=None) -> nn.Module:
-    import transformers
     from transformers.utils import logging
 
     logging.disable_progress_bar()
     where = {"device_map": {"": env.device()}} if quantisation is not None else {}
-    source = locate(name)
-    try:
-        kind = backbone.kind(transformers.AutoConfig.from_pretrained(source))
-        model = getattr(transformers, kind.auto).from_pretrained(
-            source, dtype=torch.float32, quantization_config=quantisation, **where
-        )  # fmt: skip
-    except (OSError, ValueError) as error:
-        raise _unavailable(name) from error
+    kind = backbone.kind(_open("AutoConfig", name))
+    model = _open(kind.auto, name, dtype=torch.float32, quantization_config=quantisation, **where)
     if kind is backbone.Causal:  # chat models may have several end tokens, or none for padding: the tokenizer's count here
         tokenizer = load_tokenizer(name)
         model.config.eos_token_id, model.config.pad_token_id = tokenizer.eos_token_id, tokenizer.pad_token_id
@@ -109,8 +97,15 @@ def four_bits():
     )
 
 
-def _unavailable(name: str) -> R2DError:
-    return R2DError(
-        f"The model {name!r} could not be loaded: it is neither a language model's folder here nor one a model hub "
-        "gave; check the name and the network, or set the recipe's `backbone` to a local folder."
-    )
+def _open(auto: str, name: str, **how):
+    """What a class of transformers makes of a checkpoint."""
+    import transformers
+
+    source = locate(name)
+    try:
+        return getattr(transformers, auto).from_pretrained(source, **how)
+    except (OSError, ValueError) as error:
+        raise R2DError(
+            f"The model {name!r} could not be loaded: it is neither a language model's folder here nor one a model hub "
+            "gave; check the name and the network, or set the recipe's `backbone` to a local folder."
+        ) from error

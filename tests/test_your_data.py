@@ -215,19 +215,44 @@ def test_a_hub_dataset_is_read_with_class_names_and_composed_questions(hub):
     assert (record.label, record.rationale) == ("neutral", "since 4")
 
 
-def test_a_card_over_the_hub_needs_no_path_in_the_recipe(hub, monkeypatch):
+def pretend(card: str, split: str, count: int):
+    """What `datasets.load_dataset` gives for a card's hub dataset, as far as that is documented: names, kinds, a few rows."""
+    from datasets import ClassLabel, Dataset, Features, Sequence, Value
+
+    text, numbers = Value("string"), range(count)
+    if card == "strategyqa":
+        kinds = {"qid": text, "term": text, "question": text, "answer": Value("bool"), "facts": Sequence(text)}
+        columns = [[f"q{i}" for i in numbers], ["t"] * count, [f"{split}: is it {i}?" for i in numbers]]
+        columns += [[i % 2 == 0 for i in numbers], [["It is.", f"As {i}."] for i in numbers]]
+    else:
+        kinds = dict.fromkeys(("premise", "hypothesis", "explanation_1", "explanation_2", "explanation_3"), text)
+        kinds |= {"label": ClassLabel(names=["entailment", "neutral", "contradiction"])}
+        columns = [[f"{split} premise {i}" for i in numbers], [f"guess {i}" for i in numbers], [f"since {i}" for i in numbers]]
+        columns += [[""] * count, [""] * count, [i % 3 for i in numbers]]
+    return Dataset.from_dict(dict(zip(kinds, columns, strict=True)), features=Features(kinds))
+
+
+@pytest.mark.parametrize(
+    ("card", "where", "labels", "rationale"),
+    [
+        ("esnli", ("esnli/esnli", None, "refs/convert/parquet"), ("entailment", "neutral", "contradiction"), "since 0"),
+        ("strategyqa", ("ChilleD/StrategyQA", None, None), ("True", "False"), "It is. As 0."),
+    ],
+)
+def test_a_card_over_the_hub_needs_no_path_in_the_recipe(card, where, labels, rationale, monkeypatch):
     asked = []
-    pretend = {"qid": "q", "question": "Is it?", "answer": True, "facts": "It is."}
-    rows = [pretend | {"qid": f"q{i}", "question": f"Is it {i}?", "answer": i % 2 == 0} for i in range(30)]
 
-    def stand_in(source):
-        asked.append(source.parts)
-        return list(pretend), [(i, row | {"question": f"{source.parts[2]} {row['question']}"}) for i, row in enumerate(rows, 1)]
+    def stand_in(repo, config, split, revision):
+        asked.append((repo, config, revision, split))
+        return pretend(card, split, 60 if split == "train" else 30)
 
-    monkeypatch.setattr(readers, "_hub", stand_in)
-    loaded = data.load("facts", DataSettings(card="strategyqa"))
-    assert asked == [("ChilleD/StrategyQA", None, None, "train"), ("ChilleD/StrategyQA", None, None, "test")]
-    assert loaded.labels == ("True", "False") and len(loaded.test) == 30 and {r.label for r in loaded.test} == {"True", "False"}
+    monkeypatch.setattr("datasets.load_dataset", stand_in)
+    loaded = data.load("facts", DataSettings(card=card, validation=6))
+    assert set(asked) == {(*where, "train"), (*where, "test")}
+    assert loaded.labels == labels and (len(loaded.train), len(loaded.test)) == (54, 30)
+    first = min(loaded.test, key=lambda record: int(record.id.strip("q")))
+    assert first.label == labels[0] == {r.label for r in loaded.test if r.question == first.question}.pop()
+    assert first.rationale == rationale and "test" in first.question
 
 
 def test_a_name_with_a_slash_that_is_no_file_is_a_hub_dataset(hub, tmp_path):
