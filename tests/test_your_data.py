@@ -8,8 +8,8 @@ import pandas as pd
 import pytest
 
 import r2d
-from r2d import R2DError, __main__, data, describe, model, own, paths, readers
-from r2d.settings import DataSettings
+from r2d import R2DError, __main__, data, decode, describe, metrics, model, own, paths, readers
+from r2d.settings import DataSettings, MetricSettings
 
 LABELS = ("Billing", "Delivery", "Repair", "How to use")
 
@@ -281,7 +281,22 @@ def test_an_empty_cell_leaves_a_composed_text_empty():
     assert [values and values["{a}-{b}"] for _, values in rows] == ["", "{b}-3", None]
 
 
+def test_two_thousand_long_labels_in_any_script_are_read_reported_and_measured(write):
+    words = "痛み жар fièvre حمى 🤒 {x} | ok".split()
+    labels = [f"{i} " + " ".join(words[(i + k) % len(words)] for k in range(29)) for i in range(2000)]
+    rows = [{"question": f"{words[i % 8]} {i}", "label": labels[i % 2000], "rationale": f"なぜなら {i}"} for i in range(6000)]
+    table = own.look(write(pd.DataFrame(rows)))
+    found, said = report(table)
+    assert len(found["labels"]) == 2000 and "lose their end" in said and not any(label in said for label in labels)
+    loaded = data.load(own.NAME, own.recipe(table, "smoke", "full").datasets[own.NAME])
+    assert set(loaded.labels) == set(labels) and len(describe.balance(loaded)) == 6000
+    wrong = [decode.row(r, "nothing" if i % 2 else r.label.upper(), loaded.labels) for i, r in enumerate(loaded.test)]
+    measured = metrics.evaluate(wrong, loaded.labels, MetricSettings(bertscore="minilm", resamples=100))
+    assert measured["metrics"]["accuracy"]["value"] == measured["metrics"]["invalid_rate"]["value"] == 0.5
+
+
 def test_from_a_csv_to_predictions_headless(tickets, write, home, capfd):
+    tickets.loc[::5, "rationale"] = None  # these teach the label only
     file = write(tickets.rename(columns={"question": "ticket", "label": "queue", "rationale": "why"}), "desk.csv")
     named = ["--question-column", "ticket", "--label-column", "queue", "--rationale-column", "why"]
     settings = ("train.common.steps=4", "train.common.eval_every=2", "metrics.resamples=100", "max_rationale_tokens=16")
