@@ -17,6 +17,7 @@ import nbformat
 from docutils import nodes
 from docutils.utils.math import MathError, latex2mathml
 from sphinx.application import Sphinx
+from sphinx.util.docutils import docutils_namespace, patch_docutils
 from sphinx.util.logging import getLogger
 
 from r2d import R2DError, config, paths, report_index
@@ -46,6 +47,7 @@ THEME = {
     "use_fullscreen_button": False,
     "max_navbar_depth": 1,
     "navbar_persistent": [],
+    "footer_content_items": [],
     "search_bar_text": "Search",
 }
 
@@ -116,8 +118,8 @@ def _sphinx(part: Path, recipe: Recipe, stamp: str) -> None:
     """Build `part/source` into `part/html`; any warning that is not suppressed stops."""
     title, said = f"r2d, profile {recipe.profile}", io.StringIO()
     settings = SETTINGS | {"project": title, "html_title": title, "html_theme_options": THEME | {"announcement": stamp}}
-    app = Sphinx(part / "source", None, part / "html", part / "doctrees", "html", settings, status=None, warning=said)
-    app.build()
+    with patch_docutils(), docutils_namespace():
+        Sphinx(part / "source", None, part / "html", part / "doctrees", "html", settings, status=None, warning=said).build()
     warnings = [line for line in re.sub(r"\x1b\[[\d;]*m", "", said.getvalue()).splitlines() if line.strip()]
     if warnings:
         first = warnings[0].replace(f"{part / 'source'}/", "")

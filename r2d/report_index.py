@@ -1,5 +1,6 @@
 """The report's first page as Markdown: asked, found, figures, environment, minutes, each read from files of the runs."""
 
+import io
 import json
 import re
 from collections.abc import Iterable, Sequence
@@ -21,6 +22,7 @@ COSTS = {  # column of table 2 -> heading in units that people read, factor, whe
     "seconds_per_step": ("a step (ms)", 1000, False),
     "seconds_per_case": ("a test case (ms)", 1000, False),
 }
+TABLES = ("runs.csv", "e2_sources.csv", "e3_ablations.csv")  # a row a run
 
 
 @dataclass(frozen=True)
@@ -49,7 +51,7 @@ def write(recipe: Recipe, pages: Sequence[Page]) -> str:
         "## What was asked", _asked(recipe, environments),
         "### The data", _data(recipe, pages),
         "## What was found", _findings(recipe),
-        "### Table 1: labels and rationales", _text(recipe, "table_1.md").partition("\n\n")[2],
+        "### Table 1: labels and rationales", _table_1(recipe),
         "### Table 2: what it costs", _costs(recipe),
         "### The published numbers, and ours", _published(recipe),
         "## Figures", _figures(recipe, pages),
@@ -80,11 +82,12 @@ def captions(pages: Sequence[Page]) -> dict[str, str]:
 
 def _environments(recipe: Recipe, pages: Sequence[Page]) -> dict[Run, dict]:
     """Run -> its env.json; every run of the tables has to have its executed notebook."""
-    found = {page.run: _json(recipe, Path(*page.run[:2], f"seed{page.run[2]}", "env.json")) for page in pages if page.run}
-    for run in _csv(recipe, "runs.csv")[["dataset", "method", "seed"]].itertuples(index=False, name=None):
-        if run not in found:
-            named = "{}-{}-seed{}.ipynb".format(*run)
-            raise R2DError(f"The tables hold a run whose executed notebook {named} is not there; run `./run_all.sh` again.")
+    found = {page.run: json.loads(_text(recipe, *page.run[:2], f"seed{page.run[2]}", "env.json")) for page in pages if page.run}
+    for name in (name for name in TABLES if _path(recipe, "results", name).is_file()):
+        for run in _csv(recipe, name)[["dataset", "method", "seed"]].itertuples(index=False, name=None):
+            if run not in found:
+                named = "{}-{}-seed{}.ipynb".format(*run)
+                raise R2DError(f"The tables hold a run whose executed notebook {named} is not there; run `./run_all.sh` again.")
     return found
 
 
@@ -109,7 +112,7 @@ def _asked(recipe: Recipe, environments: dict[Run, dict]) -> str:
 def _cards(recipe: Recipe, pages: Sequence[Page]) -> dict[str, dict]:
     """Dataset -> what notebook 01 noted about it."""
     named = dict.fromkeys(page.run[0] for page in pages if page.run)
-    return {name: _json(recipe, Path(name, "data.json")) for name in named}
+    return {name: json.loads(_text(recipe, name, "data.json")) for name in named}
 
 
 def _data(recipe: Recipe, pages: Sequence[Page]) -> str:
@@ -122,10 +125,15 @@ def _data(recipe: Recipe, pages: Sequence[Page]) -> str:
 
 def _findings(recipe: Recipe) -> str:
     """The sentences that notebook 06 generated, each experiment's under its title."""
-    text = _text(recipe, "findings.md")
+    text = _text(recipe, "results", "findings.md")
     for name, experiment in recipe.experiments.items():
         text = text.replace(f"**{name}**", f"**{name}: {experiment.title}**")
     return text
+
+
+def _table_1(recipe: Recipe) -> str:
+    """Notebook 06's table without its line about the profile; a value and its interval stay on one line."""
+    return re.sub(r"(?<=[\d,±]) (?=[\d\[±])", "\u00a0", _text(recipe, "results", "table_1.md").partition("\n\n")[2])
 
 
 def _costs(recipe: Recipe) -> str:
@@ -153,14 +161,13 @@ def _published(recipe: Recipe) -> str:
 
 
 def _figures(recipe: Recipe, pages: Sequence[Page]) -> str:
-    pictures = sorted(paths.figures(recipe.profile).glob("*.png"))
+    folder = paths.figures(recipe.profile)
     parts = [f"Each is also a PDF with its source CSV in `figures/{recipe.profile}/`."]
     for prefix, text in captions(pages).items():
         heading, _, rest = text.partition("\n")
-        for picture in (p for p in pictures if p.stem.startswith(f"{prefix}_")):
-            title = f"{heading.lstrip('# ')}, {picture.stem.removeprefix(f'{prefix}_')}"
-            caption = f"**{title}.** {' '.join(rest.split())}"
-            parts.append(f"```{{figure}} figures/{picture.name}\n:alt: {title}\n\n{caption}\n```")
+        for dataset in (d for d in recipe.datasets if (folder / f"{prefix}_{d}.png").is_file()):
+            title, shown = f"{heading.lstrip('# ')}, {dataset}", f"figures/{prefix}_{dataset}.png"
+            parts.append(f"```{{figure}} {shown}\n:alt: {title}\n\n**{title}.** {' '.join(rest.split())}\n```")
     return "\n\n".join(parts)
 
 
@@ -168,7 +175,8 @@ def _environment(found: Iterable[dict]) -> str:
     """Versions, device and commit of the runs; several values where the runs differ."""
     values: dict[str, dict[str, None]] = {}
     for env in found:
-        line = {"Python": env["python"], **env["packages"], "device": f"{env['device']} ({env['kind']})", "commit": env["commit"]}
+        line = {"Python": env["python"], **env["packages"], "device": f"{env['device']} ({env['kind']})"}
+        line |= {"threads": env["threads"], "commit": env["commit"]}
         for name, value in line.items():
             values.setdefault(name, {})[str(value)] = None
     return _table(pd.DataFrame([[name, ", ".join(seen)] for name, seen in values.items()], columns=["", "of the runs"]))
@@ -178,8 +186,8 @@ def _minutes(pages: Sequence[Page], environments: dict[Run, dict]) -> str:
     rows = []
     for page in pages:
         seconds = environments.get(page.run, {}).get("training", {}).get("seconds")
-        rows.append([f"[{page.title}]({page.document})", page.minutes, None if seconds is None else seconds / 60])
-    table = pd.DataFrame(rows, columns=["notebook", "minutes", "of them training"])
+        rows.append([f"[{page.title}]({page.document})", page.minutes, seconds])
+    table = pd.DataFrame(rows, columns=["notebook", "minutes", "training (s)"])
     total = f"{len(pages)} notebooks took {table['minutes'].sum():.1f} minutes, one after another"
     return f"{total}; one that found its run finished only read it.\n\n{_table(table)}"
 
@@ -194,23 +202,19 @@ def _contents(pages: Sequence[Page]) -> str:
 
 
 def _table(frame: pd.DataFrame) -> str:
-    return frame.to_markdown(index=False, floatfmt=".1f", missingval="–")
+    return frame.astype(object).where(frame.notna(), None).to_markdown(index=False, floatfmt=".1f", missingval="–")
 
 
-def _text(recipe: Recipe, name: str) -> str:
-    return _file(recipe, Path("results", name)).read_text(encoding="utf-8").strip()
+def _text(recipe: Recipe, *inside: str) -> str:
+    path = _path(recipe, *inside)
+    if not path.is_file():
+        raise R2DError(f"{path} is not there; run `./run_all.sh` with this profile and settings first.")
+    return path.read_text(encoding="utf-8").strip()
 
 
 def _csv(recipe: Recipe, name: str) -> pd.DataFrame:
-    return pd.read_csv(_file(recipe, Path("results", name)))
+    return pd.read_csv(io.StringIO(_text(recipe, "results", name)))
 
 
-def _json(recipe: Recipe, inside: Path) -> dict:
-    return json.loads(_file(recipe, inside).read_text(encoding="utf-8"))
-
-
-def _file(recipe: Recipe, inside: Path) -> Path:
-    path = paths.runs(recipe.profile) / inside
-    if not path.is_file():
-        raise R2DError(f"{path} is not there; run `./run_all.sh` with this profile and settings first.")
-    return path
+def _path(recipe: Recipe, *inside: str) -> Path:
+    return paths.runs(recipe.profile).joinpath(*inside)
