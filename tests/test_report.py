@@ -1,11 +1,14 @@
 """The report site, built from the project's notebooks with invented outputs: what it shows, what it loads, what it refuses."""
 
+import base64
 import html
+import io
 import json
 import re
 import shutil
 import subprocess
 import sys
+from functools import cache
 from html.parser import HTMLParser
 from pathlib import Path
 from urllib.parse import unquote
@@ -31,12 +34,21 @@ ENVIRONMENT = {
     "commit": "c0ffee",
     "training": {"seconds": 12.5},
 }
-pytestmark = pytest.mark.filterwarnings("ignore::sphinx.deprecation.RemovedInSphinx11Warning")  # of the theme's own code
+pytestmark = pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")  # of the theme's own code
+
+
+@cache
+def wide_picture() -> bytes:
+    """A PNG of 1500 pixels' width."""
+    figure, kept = plt.figure(figsize=(15, 2)), io.BytesIO()
+    figure.savefig(kept, dpi=100)
+    plt.close(figure)
+    return kept.getvalue()
 
 
 def executed(name: str, out: Path, parameters: dict, seconds: float) -> None:
     """The project's notebook as papermill would have left it: wide outputs below each cell, and its metadata."""
-    notebook = nbformat.read(paths.NOTEBOOKS / f"{name}.ipynb", as_version=4)
+    notebook, picture = nbformat.read(paths.NOTEBOOKS / f"{name}.ipynb", as_version=4), base64.b64encode(wide_picture()).decode()
     notebook.metadata["papermill"] = {"parameters": parameters, "duration": seconds}
     for cell in (cell for cell in notebook.cells if cell.cell_type == "code"):
         cell.execution_count = 1
@@ -44,6 +56,7 @@ def executed(name: str, out: Path, parameters: dict, seconds: float) -> None:
             new_output("stream", name="stdout", text="one_long_word_" * 20),
             new_output("stream", name="stderr", text=f"warning from {paths.ROOT}"),
             new_output("display_data", {"text/html": WIDE}),
+            new_output("display_data", {"image/png": picture}),
         ]
     nbformat.write(notebook, out)
 
@@ -86,10 +99,8 @@ def fill(home: Path) -> None:
     (base / "results" / "findings.md").write_text("**Table 1**\n\n- R2D beats nothing.\n\n**E3**\n\n- No part is worth it.\n")
     costs = dict.fromkeys(report_index.COSTS, 2.0) | {"dataset": "triage", "title": "R2D", "steps": 77}
     pd.DataFrame([costs]).to_csv(base / "results" / "table_2.csv", index=False)
-    picture = plt.figure(figsize=(15, 2))
     for name in ("fig1_main_triage", "fig1_main_pubmedqa", "fig7_training_triage"):
-        picture.savefig(figures / f"{name}.png")
-    plt.close(picture)
+        (figures / f"{name}.png").write_bytes(wide_picture())
 
 
 @pytest.fixture
