@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pandas as pd
 
-from r2d import R2DError, grid, paths, results, studies
+from r2d import R2DError, grid, paths, results
 from r2d.config import Recipe
 from r2d.grid import Run
 
@@ -54,7 +54,7 @@ def write(recipe: Recipe, pages: Sequence[Page]) -> str:
         "### Table 1: labels and rationales", _table_1(recipe),
         "### Table 2: what it costs", _costs(recipe),
         "### The published numbers, and ours", _published(recipe),
-        "## Figures", _figures(recipe, pages),
+        "## Figures", _figures(recipe),
         "## Environment", _environment(environments.values()),
         "## Notebooks and minutes", _minutes(pages, environments),
         _contents(pages),
@@ -66,18 +66,6 @@ def stamp(recipe: Recipe, pages: Sequence[Page]) -> str:
     """What stands at the top of every page: the profile's note, and which data are synthetic."""
     invented = [name for name, card in _cards(recipe, pages).items() if card["synthetic"]]
     return f"Profile {recipe.note}." + (f" Synthetic data: {', '.join(invented)}." if invented else "")
-
-
-def captions(pages: Sequence[Page]) -> dict[str, str]:
-    """Figure name without its dataset -> heading and text, in order: the Markdown above the cell of notebook 08 that saves it."""
-    story = [page.notebook for page in pages if page.stem == "08_figures"]
-    found, above = {}, ""
-    for cell in story[0].cells if story else ():
-        if cell.cell_type == "markdown":
-            above = cell.source
-        for prefix in re.findall(r'"(fig\w+?)_\{dataset\}', cell.source) if cell.cell_type == "code" else ():
-            found[prefix] = above
-    return found
 
 
 def _environments(recipe: Recipe, pages: Sequence[Page]) -> dict[Run, dict]:
@@ -132,8 +120,8 @@ def _findings(recipe: Recipe) -> str:
 
 
 def _table_1(recipe: Recipe) -> str:
-    """Notebook 06's table without its line about the profile; a value and its interval stay on one line."""
-    return re.sub(r"(?<=[\d,±]) (?=[\d\[±])", "\u00a0", _text(recipe, "results", "table_1.md").partition("\n\n")[2])
+    """Notebook 06's table alone, without its profile and the published numbers; a value and its interval stay on one line."""
+    return re.sub(r"(?<=[\d,±]) (?=[\d\[±])", "\u00a0", _text(recipe, "results", "table_1.md").split("\n\n")[1])
 
 
 def _costs(recipe: Recipe) -> str:
@@ -150,7 +138,7 @@ def _published(recipe: Recipe) -> str:
     table = _csv(recipe, "table_1.csv")
     readable, rows = results.readable(table), []
     staged = table["method"].map(lambda m: m in recipe.methods and recipe.methods[m].objective.startswith("r2d"))
-    for _, row in studies.published().iterrows():
+    for _, row in results.published().iterrows():
         measure = results.MEASURES[row["measure"]]
         ours = readable[staged & (table["dataset"] == row["dataset"])]
         said = "; ".join(f"{o['method']} {o[measure]}" for _, o in ours.iterrows()) or "not measured in this profile"
@@ -160,14 +148,14 @@ def _published(recipe: Recipe) -> str:
     return _table(pd.DataFrame(rows, columns=columns)) + "\n\n[2nd]: second-hand, not read in the paper itself."
 
 
-def _figures(recipe: Recipe, pages: Sequence[Page]) -> str:
+def _figures(recipe: Recipe) -> str:
+    """Every figure of the manifest that has a caption, in the gallery's order."""
     folder = paths.figures(recipe.profile)
+    known = json.loads((folder / "manifest.json").read_text(encoding="utf-8")) if (folder / "manifest.json").is_file() else {}
     parts = [f"Each is also a PDF with its source CSV in `figures/{recipe.profile}/`."]
-    for prefix, text in captions(pages).items():
-        heading, _, rest = text.partition("\n")
-        for dataset in (d for d in recipe.datasets if (folder / f"{prefix}_{d}.png").is_file()):
-            title, shown = f"{heading.lstrip('# ')}, {dataset}", f"figures/{prefix}_{dataset}.png"
-            parts.append(f"```{{figure}} {shown}\n:alt: {title}\n\n**{title}.** {' '.join(rest.split())}\n```")
+    for name, origin in known.items():
+        if "caption" in origin:
+            parts.append(f"```{{figure}} figures/{name}.png\n:alt: {origin['caption']}\n\n{origin['caption']}\n```")
     return "\n\n".join(parts)
 
 

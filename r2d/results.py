@@ -158,7 +158,7 @@ def write(recipe: Recipe, tables: dict[str, pd.DataFrame], findings: dict[str, l
         part.to_csv(folder / f"{name}.csv", index=False)
     known = published()
     known = known[known["dataset"].isin(tables["table_1"]["dataset"])].drop(columns="sd")
-    lines = [f"Profile: {recipe.note}", readable(tables["table_1"]).to_markdown(index=False)]
+    lines = [f"Profile: {recipe.note}", readable(tables["table_1"]).to_markdown(index=False, disable_numparse=True)]
     if len(known):
         lines += ["Published, and whether the rows above may be laid beside it:", known.to_markdown(index=False, floatfmt=".2f")]
     (folder / "table_1.md").write_text("\n\n".join(lines) + "\n", encoding="utf-8")

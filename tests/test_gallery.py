@@ -30,14 +30,14 @@ def tables() -> dict[str, pd.DataFrame]:
     runs, same = runs_table(), {"dataset": "triage"}
     steps = [same | {"method": m, "seed": 1, "step": s, "loss": 2.0 / s, "label_weight": 0.1, "sampling_probability": 0.2,
                      "validation": 0.5} for m in METHODS[1:] for s in (1, 2)]  # fmt: skip
-    exposed = [same | {"method": "r2d-full", "title": "R2D", "seed": 1, "measure": m, "decision": d, "n": 9, "own": 0.8, "own_low": 0.7,
-                       "own_high": 0.9, "gold": 0.9, "gold_low": 0.8, "gold_high": 0.95} for m in ("bertscore_f1", "names_reason")
-               for d in ("right", "wrong")]  # fmt: skip
+    exposed = [same | {"method": "r2d-full", "title": "R2D", "seed": 1, "measure": m, "decision": d, "n": 9, "own": 0.8,
+                       "own_low": 0.7, "own_high": 0.9, "gold": 0.9, "gold_low": 0.8, "gold_high": 0.95}
+               for m in ("bertscore_f1", "names_reason") for d in ("right", "wrong")]  # fmt: skip
     different = [same | {"method": "r2d-full", "against": m, "difference": 0.1, "low": -0.1, "high": 0.2} for m in METHODS[:3]]
-    zero = [same | {"kind": kind, "name": name, "title": name, "how": how, "parameters": size, "macro_f1": 0.4, "macro_f1_low": 0.3,
-                    "macro_f1_high": 0.5, "cases": 9}
-            for kind, name, how, size in (("zero-shot", "smollm2", "answer", 1e8), ("zero-shot", "smollm2", "scored", 1e8),
-                                          ("fine-tuned", "r2d-full", "generated", 1e6), ("majority", "majority", None, None))]  # fmt: skip
+    models = (("zero-shot", "smollm2", "answer", 1e8), ("zero-shot", "smollm2", "scored", 1e8),
+              ("fine-tuned", "r2d-full", "generated", 1e6), ("majority", "majority", None, None))  # fmt: skip
+    zero = [same | {"kind": kind, "name": name, "title": name, "how": how, "parameters": size, "macro_f1": 0.4,
+                    "macro_f1_low": 0.3, "macro_f1_high": 0.5, "cases": 9} for kind, name, how, size in models]  # fmt: skip
     grades = [same | {"method": m, "title": m, "criterion": c, "mean": 3.0, "low": 2.5, "high": 3.5, "missing_rate": 0.1}
               for m in ("dss-full", "r2d-full") for c in ("correctness", "alignment", "completeness", "harm")]  # fmt: skip
     judged = [same | {"judge": "J", "corruption": c, "accuracy": 0.9, "low": 0.8, "high": 1.0, "threshold": 0.8, "kappa": 0.7,
