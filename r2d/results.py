@@ -134,6 +134,17 @@ def published() -> pd.DataFrame:
     return pd.DataFrame(entries)
 
 
+def scores(metrics: dict) -> pd.DataFrame:
+    """One run's `metrics.json` for people: a row a measure with its value, its interval over examples and how many they were."""
+    rows = {}
+    for name, found in metrics["metrics"].items():
+        stem = name.removesuffix("_given_gold")
+        heading = MEASURES.get(stem, stem) + (", given the gold label" if stem != name else "")
+        low, high = found["interval"] or (None, None)
+        rows[heading] = {"value": round(found["value"], 3), "low": low, "high": high, "cases": found["n"]}
+    return pd.DataFrame(rows).T.astype({"cases": int}).round(3)
+
+
 def readable(table: pd.DataFrame) -> pd.DataFrame:
     """The summary for people: `mean ± sd` over seeds in points of 100, one column a measure that has values.
 
