@@ -126,18 +126,18 @@ def save(figure: Figure, name: str, source: pd.DataFrame, recipe: Recipe, inputs
     figure.savefig(folder / f"{name}.png", dpi=160)
     figure.savefig(folder / f"{name}.pdf", metadata={"CreationDate": None})
     source.to_csv(folder / f"{name}.csv", index=False, float_format="%.6g", lineterminator="\n")
-    record_origin(name, recipe, inputs, caption)
+    record_origin(name, recipe, inputs, {"caption": caption, "csv": _digest(folder / f"{name}.csv")})
     plt.close(figure)
     return folder / f"{name}.png"
 
 
-def record_origin(name: str, recipe: Recipe, inputs: Sequence[Path], caption: str = "") -> None:
+def record_origin(name: str, recipe: Recipe, inputs: Sequence[Path], more: dict[str, str] | None = None) -> None:
     """Note in `manifest.json` what a figure or table was made from."""
     path = paths.figures(recipe.profile) / "manifest.json"
     known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    hashes = {str(p.relative_to(paths.home())): hashlib.sha256(p.read_bytes()).hexdigest()[:12] for p in sorted(inputs)}
-    known[name] = {"caption": caption} if caption else {}
-    known[name] |= {"profile": recipe.profile, "recipe": recipe.fingerprint(), "commit": env.commit(), "inputs": hashes}
+    origin = {"profile": recipe.profile, "recipe": recipe.fingerprint(), "commit": env.commit()}
+    origin["inputs"] = {str(p.relative_to(paths.home())): _digest(p) for p in sorted(inputs)}
+    known[name] = (more or {}) | origin
     path.write_text(json.dumps(dict(sorted(known.items())), indent=1) + "\n", encoding="utf-8")
 
 
@@ -172,6 +172,10 @@ def _finish(figure: Figure, title: str, recipe: Recipe) -> Figure:
     )
     sns.despine(figure)
     return figure
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:12]
 
 
 def _line(method: str) -> str:

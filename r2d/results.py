@@ -134,6 +134,17 @@ def published() -> pd.DataFrame:
     return pd.DataFrame(entries)
 
 
+def scores(metrics: dict) -> pd.DataFrame:
+    """One run's `metrics.json` for people: a row a measure with its value, its interval over examples and how many they were."""
+    rows = {}
+    for name, found in metrics["metrics"].items():
+        stem = name.removesuffix("_given_gold")
+        heading = MEASURES.get(stem, stem) + (", given the gold label" if stem != name else "")
+        low, high = found["interval"] or (None, None)
+        rows[heading] = {"value": round(found["value"], 3), "low": low, "high": high, "cases": found["n"]}
+    return pd.DataFrame(rows).T.astype({"cases": int}).round(3)
+
+
 def readable(table: pd.DataFrame) -> pd.DataFrame:
     """The summary for people: `mean ± sd` over seeds in points of 100, one column a measure that has values.
 
@@ -158,7 +169,7 @@ def write(recipe: Recipe, tables: dict[str, pd.DataFrame], findings: dict[str, l
         part.to_csv(folder / f"{name}.csv", index=False)
     known = published()
     known = known[known["dataset"].isin(tables["table_1"]["dataset"])].drop(columns="sd")
-    lines = [f"Profile: {recipe.note}", readable(tables["table_1"]).to_markdown(index=False)]
+    lines = [f"Profile: {recipe.note}", readable(tables["table_1"]).to_markdown(index=False, disable_numparse=True)]
     if len(known):
         lines += ["Published, and whether the rows above may be laid beside it:", known.to_markdown(index=False, floatfmt=".2f")]
     (folder / "table_1.md").write_text("\n\n".join(lines) + "\n", encoding="utf-8")
