@@ -14,8 +14,9 @@ from typing import Literal
 import yaml
 
 from r2d import R2DError, corpora, paths, readers
-from r2d.records import FIELDS, SPLITS, Dataset, Gate, Record, Splits, as_text, canonical, content_key, cut, some
+from r2d.records import FIELDS, SPLITS, Dataset, Gate, Record, Splits, as_text, canonical, content_key, some
 from r2d.settings import DataSettings, Settings
+from r2d.splits import cut
 
 __all__ = ["Card", "Dataset", "Record", "canonical", "card", "cards", "check", "load"]
 EXPERT_SHARE = 1 / 11  # of the paper's test set: 1,000 PQA-L beside 10,000 PQA-A

@@ -20,7 +20,7 @@ from r2d.objective import OBJECTIVES
 
 # Not `config`: what a recipe means for a run is in the run's settings.
 TRAINING_CODE = ("backbone", "baselines", "checkpoint", "corpora", "data", "decode", "model", "objective", "prompts", "readers",
-                 "records", "run", "train", "triage")  # fmt: skip
+                 "records", "run", "splits", "train", "triage")  # fmt: skip
 METRIC_CODE = ("assets", "bertscore", "metrics", "stats")
 
 
