@@ -84,7 +84,7 @@ def look(train_file: str, test_file: str = "", question: str = "question", label
         raise R2DError("Training and test file are the same file: leave the test file out, and a part is held back by itself.")
     train = _rows(train_path, columns)
     test = _rows(test_path, columns) if test_path else []
-    _expect_learnable(Path(train_path).name, columns["label"], list(filter(None, map(kind, train))))
+    _expect_learnable(Path(train_path).name, columns["label"], train)
     return Table(train_path, test_path, columns, train, test, _digest(train_path, test_path))
 
 
@@ -164,11 +164,18 @@ def _no_column(file: str, field: str, column: str, found: list[str]) -> str:
     return f"{file} has no column {column!r} for the {field}, only {some(found)}{hint}{none}"
 
 
-def _expect_learnable(file: str, column: str, labels: list[str]) -> None:
+def _expect_learnable(file: str, column: str, rows: list[dict[str, Any]]) -> None:
+    labels = [label for label in map(kind, rows) if label]
     kinds = {label.casefold() for label in labels}
+    if not kinds and any(row["label"] for row in rows):
+        raise R2DError(
+            f"{file}: no row's label (column {column!r}) is among its own candidates: write the option's text as the label, and "
+            "the options as a list or with | between them; or rename column 'candidates' if it is none."
+        )
     if not kinds:
-        more = " and, where there are candidates, is one of the row's own"
-        raise R2DError(f"{file}: column {column!r} has no label in any row: name the column that holds the labels{more}.")
+        raise R2DError(f"{file}: column {column!r} is empty in every row: name the column that holds the labels.")
+    if len(kinds) == 1 and "candidates" in rows[0]:
+        raise R2DError(f"{file}: every row's label is its {kinds.pop()}, so only that would be learned: shuffle the candidates.")
     if len(kinds) == 1:
         raise R2DError(f"{file}: column {column!r} has one label only, so there is nothing to decide: name another column.")
     if 2 * len(kinds) > len(labels):

@@ -41,13 +41,11 @@ class Encoded:
 def encode(records: Sequence[Record], decoder: Decoder, goal: Objective) -> Encoded:
     """Tokenise every prompt and target of `records`; rationales are cut at their limit, end token kept.
 
-    A method that only explains takes the records that have a rationale. Raises `R2DError` for one that explains when none has.
+    A method that only explains takes the records that have a rationale.
     """
     given = goal.rationale_prompt == "given label"
     if not goal.decides:
         records = [r for r in records if r.rationale]
-    if goal.explains and not any(r.rationale for r in records):
-        raise R2DError("A method that explains needs rationales in training and validation, and one has none: train SFT instead.")
     return Encoded(
         records,
         decoder.encode(prompts.predict(r.text) for r in records),
@@ -99,7 +97,14 @@ class Trainer:
         self.stopper = checkpoint.Stopper(settings.patience, goal.selection_start(settings.steps))
 
     def fit(self, train: Sequence[Record], validation: Sequence[Record], title: str = "training") -> dict:
-        """Train, validate, stop early; returns steps, best score and seconds. Raises `R2DError` on a non-finite loss."""
+        """Train, validate, stop early; returns steps, best score and seconds.
+
+        Raises `R2DError` on a non-finite loss, and for a method that explains where there is no rationale to learn from.
+        """
+        parts = {"training": train} | ({} if self.goal.decides else {"validation": validation})
+        bare = [name for name, part in parts.items() if not any(r.rationale for r in part)]
+        if self.goal.explains and bare:
+            raise R2DError(f"None of the {bare[0]} records has a rationale to learn from: give some, or train SFT instead.")
         self.train_set, self.valid_set = (encode(part, self.decoder, self.goal) for part in (train, validation))
         self.folder.mkdir(parents=True, exist_ok=True)
         start = self._resume()

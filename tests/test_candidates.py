@@ -100,8 +100,11 @@ def test_the_report_counts_positions_and_labels_outside_the_candidates(table, tm
     for each in rows:
         each |= {"label": each["candidates"][0]}
     (tmp_path / "first.json").write_text(json.dumps(rows))
-    with pytest.raises(R2DError, match="one label only"):  # always the first: a position, not an answer, would be learned
+    with pytest.raises(R2DError, match="every row's label is its option 1, so only that would be learned: shuffle"):
         own.look(str(tmp_path / "first.json"))
+    (tmp_path / "letters.json").write_text(json.dumps([each | {"label": "A"} for each in rows]))
+    with pytest.raises(R2DError, match="no row's label .* is among its own candidates: write the option's text as the label"):
+        own.look(str(tmp_path / "letters.json"))
 
 
 def test_a_label_is_valid_among_its_own_candidates_only():

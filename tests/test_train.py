@@ -247,9 +247,16 @@ def test_stage_1_leaves_out_records_without_a_rationale(partly, fresh, tmp_path)
 @pytest.mark.parametrize("name", ["stage1", "dss", "r2d"])
 def test_a_method_that_explains_refuses_data_without_any_rationale(name, records, fresh, tmp_path):
     bare = replace(records, splits={k: [replace(r, rationale="") for r in part] for k, part in records.splits.items()})
-    with pytest.raises(R2DError, match="A method that explains needs rationales .*: train SFT instead"):
+    with pytest.raises(R2DError, match="None of the training records has a rationale to learn from: .* train SFT instead"):
         fit(fresh(records), objective.named(name), settings(), bare, tmp_path / "run")
     fit(fresh(records), objective.named("sft"), settings(), bare, tmp_path / "sft")
+
+
+def test_validation_rationales_are_needed_by_stage_1_alone(partly, fresh, tmp_path):
+    bare = replace(partly, splits=partly.splits | {"validation": [replace(r, rationale="") for r in partly.validation]})
+    with pytest.raises(R2DError, match="None of the validation records has a rationale"):
+        fit(fresh(partly), objective.named("stage1"), settings(), bare, tmp_path / "stage1")
+    fit(fresh(partly), objective.named("r2d"), settings(), bare, tmp_path / "r2d")
 
 
 # --- choosing and stopping

@@ -129,7 +129,7 @@ def test_labels_that_look_alike_rule_or_hide_in_the_question_are_pointed_out(tic
         (("empty.csv",), "empty.csv is empty"),
         (("header.csv",), "header.csv has a header but no records"),
         (("one.csv",), "column 'label' has one label only, so there is nothing to decide"),
-        (("blank.csv",), "column 'label' has no label in any row"),
+        (("blank.csv",), "column 'label' is empty in every row"),
         (("many.csv",), "column 'label' has 160 different labels in 160 rows, too few to learn any"),
         (("unknown.xlsx",), "unknown.xlsx has an unknown ending"),
     ],
