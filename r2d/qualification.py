@@ -73,8 +73,8 @@ def qualify(chat: Chat, prompt: Template, dataset: Dataset, settings: JudgeSetti
     """The judge's qualification on a dataset's test records, a row a corruption, with the verdict in the column `passed`.
 
     `accuracy`: share of pairs whose gold case gets strictly more overall (a tie, or a missing answer, is not more), with its
-    interval. `kappa`: agreement with itself over `repeats` gradings of all these cases, each time in another order of
-    cases and criteria. A judge passes with accuracy and kappa at or above the settings' in every corruption.
+    interval. `kappa`: agreement with itself over `repeats` gradings of all these cases, each time with the criteria in another
+    order. A judge passes with accuracy and kappa at or above the settings' in every corruption.
     Raises `R2DError` when no corruption can be made.
     """
     built = pairs(dataset.test, dataset.labels, settings.qualification, seed)

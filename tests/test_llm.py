@@ -55,9 +55,7 @@ def test_a_local_model_answers_alone_as_in_a_batch_and_is_asked_once(chat, tmp_p
 
     monkeypatch.setattr(llm_local, "_load", lambda _: pytest.fail("the model was needed again"))
     again = chat(SMALL)
-    assert [(a.text, a.finish, a.cached) for a in again.ask(QUESTIONS, "v1")] == [
-        (a.text, a.finish, True) for a in together[:3]
-    ]
+    assert [(a.text, a.finish, a.cached) for a in again.ask(QUESTIONS, "v1")] == [(a.text, a.finish, True) for a in together[:3]]
     assert (again.totals.calls, again.totals.hits, again.totals.cost) == (0, 3, 0)
 
 
@@ -77,7 +75,7 @@ def test_scores_are_the_exact_log_probabilities_of_whole_answers(chat):
 
     options = [["4", "five, I think"], ["Carrots"], ["Yes", "No", "Certainly not."]]
     found = chat(SMALL).score(QUESTIONS, options, "v1")
-    model, tokenizer, _ = llm_local._load(SMALL)
+    model, tokenizer, *_ = llm_local._load(SMALL)
     for question, texts, scores in zip(QUESTIONS, options, found, strict=True):
         start = tokenizer.apply_chat_template(question, tokenize=False, add_generation_prompt=True)
         prompt = tokenizer(start, add_special_tokens=False)["input_ids"]
@@ -310,6 +308,4 @@ def test_a_real_server_that_does_not_know_the_key_is_a_sentence(real, chat, monk
 def test_a_server_that_is_not_there_is_a_fault(monkeypatch, chat):
     monkeypatch.setattr(llm_server, "BASE_DELAY", 0.001)
     monkeypatch.setenv("R2D_LLM_BASE_URL", "http://127.0.0.1:9/v1")
-    assert chat().ask(QUESTIONS[:1], "v1") == [
-        Answer("", "fault", fault="the server could not be reached or hung up (6 tries)")
-    ]
+    assert chat().ask(QUESTIONS[:1], "v1") == [Answer("", "fault", fault="the server could not be reached or hung up (6 tries)")]
