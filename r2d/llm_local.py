@@ -77,7 +77,8 @@ class Local:
         model, tokenizer, ends, _ = _load(self.settings)
         rows, end = _prompts(tokenizer, conversations), _end_of_turn(tokenizer, ends)
         shared, start = _common_start(model, rows)
-        for batch in by_length(rows, self.settings.batch):
+        size = max(1, self.settings.batch // max(map(len, options)))
+        for batch in by_length(rows, size):
             ids, mask = _left(tokenizer, [rows[i] for i in batch], model.device, shared)
             answers = [tokenizer(list(options[i]), add_special_tokens=False)["input_ids"] for i in batch]
             if ids.shape[1] + max(len(a) for some in answers for a in some) > _context(model):
