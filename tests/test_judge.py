@@ -165,7 +165,7 @@ def test_a_negation_is_inverted_once(text, instead):
 
 
 def test_a_dataset_without_rationales_cannot_qualify_a_judge(chat, server, records):
-    bare = replace(records, test=tuple(replace(r, rationale="") for r in records.test))
+    bare = replace(records, splits=records.splits | {"test": [replace(r, rationale="") for r in records.test]})
     with pytest.raises(R2DError, match="has a rationale to qualify"):
         qualification.qualify(chat, PROMPT, bare, SETTINGS)
 
@@ -191,12 +191,6 @@ def test_what_a_hidden_instruction_moves_is_measured(server, chat):
     server.usual = servers.reply("no")
     unread = judge.injection(chat, PROMPT, CASES[5:7])
     assert unread["shift"].isna().all() and (unread["missing_rate"] == 1).all()
-
-
-def test_a_small_local_model_grades_in_its_form_whatever_the_note_says(tmp_path):
-    small = LlmSettings(title="SmolLM2", model="smollm2", parameters=135e6, batch=4, max_new_tokens=80)
-    moved = judge.injection(Chat(small, cache=tmp_path / "a.sqlite"), asking.template("judge", "v2"), CASES[:1])
-    assert (moved["missing_rate"] == 0).all() and moved["shift"].between(-4, 4).all()
 
 
 # --- grades of finished runs
