@@ -33,8 +33,7 @@ class Form:
         for k, row in enumerate(self._rows):
             if self._started and not row.is_stopped():
                 row.consume_token(int(ids[k, -1]))
-            if not row.is_stopped():
-                allowed = torch.frombuffer(bytearray(row.compute_logit_bias()), dtype=torch.uint8).to(logits.device)
-                logits[k] = logits[k].masked_fill(allowed[: logits.shape[1]] == 0, -torch.inf)
+            allowed = torch.frombuffer(bytearray(row.compute_logit_bias()), dtype=torch.uint8).to(logits.device)
+            logits[k] = logits[k].masked_fill(allowed[: logits.shape[1]] == 0, -torch.inf)  # of a whole answer: all but its end
         self._started = True
         return logits
