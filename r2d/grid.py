@@ -11,8 +11,8 @@ from r2d.objective import OBJECTIVES
 Run = tuple[str, str, int]  # dataset, method, seed
 RESULT_CODE = ("results", "stats", "studies")
 FIGURE_CODE = ("figures", "figures_llm", "figures_studies", "results")
-ASK_CODE = ("asking", "grammar", "llm", "llm_local", "llm_server", "written", "zero_shot")
-JUDGE_CODE = ("asking", "grammar", "judge", "llm", "llm_local", "llm_server", "qualification")
+ASK_CODE = ("asking", "llm", "llm_local", "llm_server", "logits", "written", "zero_shot")
+JUDGE_CODE = ("asking", "judge", "llm", "llm_local", "llm_server", "logits", "qualification")
 
 
 def chosen(recipe: Recipe, only: str) -> list[str]:

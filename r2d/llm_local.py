@@ -13,8 +13,8 @@ from transformers.cache_utils import DynamicCache, DynamicLayer
 
 from r2d import R2DError, assets, env
 from r2d.decode import by_length
-from r2d.grammar import Form, vocabulary
 from r2d.llm import Answer, Decoding, Keep, Message
+from r2d.logits import Form, Gumbel, vocabulary
 from r2d.settings import LlmSettings
 
 _LOADED: dict = {}  # the one model in memory, so that several chats of a notebook share it
@@ -59,7 +59,7 @@ class Local:
             chosen = [fits[i] for i in batch]
             ids, mask = _left(tokenizer, [rows[i] for i in chosen], model.device, shared)
             steps = [Form(tokens, schema, len(batch))] if schema else []
-            steps += [_Gumbel([rows[i] for i in chosen], how)] if how.temperature else []
+            steps += [Gumbel([rows[i] for i in chosen], how)] if how.temperature else []
             out = model.generate(
                 input_ids=ids, attention_mask=mask, max_new_tokens=how.max_new_tokens, do_sample=False,
                 eos_token_id=sorted(ends), pad_token_id=tokenizer.pad_token_id, logits_processor=steps,
@@ -89,20 +89,6 @@ class Local:
             for i, some in zip(batch, answers, strict=True):
                 found = json.dumps([next(values) for _ in some])
                 keep(i, Answer(found, "stop", len(rows[i]) + sum(len(a) + 1 for a in some), 0))
-
-
-class _Gumbel:
-    """Sampling as argmax: logits / temperature + Gumbel noise, from a generator of each row's own (Maddison et al. 2014)."""
-
-    def __init__(self, rows: Sequence[list[int]], how: Decoding):
-        self.temperature = how.temperature
-        digests = (hashlib.sha256(json.dumps([how.seed, how.repeat, row]).encode()).digest() for row in rows)
-        self.generators = [torch.Generator().manual_seed(int.from_bytes(d[:7], "big")) for d in digests]
-
-    def __call__(self, ids: Tensor, logits: Tensor) -> Tensor:
-        uniform = torch.stack([torch.rand(logits.shape[1], generator=g, dtype=torch.float64) for g in self.generators])
-        noise = -torch.log(-torch.log(uniform.clamp(1e-300, 1 - 1e-16)))
-        return logits.double() / self.temperature + noise.to(logits.device)
 
 
 def _score(model, ids: Tensor, mask: Tensor, owners: list[int], answers: list[list[int]], start, shared: int) -> Tensor:
@@ -155,10 +141,8 @@ def _common_start(model, rows: list[list[int]]) -> tuple[int, DynamicCache | Non
     if len(rows) < 2 or shared < 16:
         return 0, None
     start = DynamicCache(config=model.config)
-    if any(type(layer) is not DynamicLayer for layer in start.layers):
-        return 0, None
     model(input_ids=torch.tensor([first[:shared]], device=model.device), past_key_values=start, logits_to_keep=1)
-    return shared, start
+    return (shared, start) if all(type(layer) is DynamicLayer for layer in start.layers) else (0, None)
 
 
 def _repeated(start: DynamicCache | None, rows: int) -> DynamicCache | None:

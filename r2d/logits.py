@@ -1,5 +1,7 @@
-"""Decoding that is held to a JSON schema, for models read into this process: servers bring their own."""
+"""Logits processors for models read into this process: answers held to a JSON schema, and sampling that batches don't change."""
 
+import hashlib
+import json
 from collections.abc import Sequence
 
 import torch
@@ -8,6 +10,7 @@ from llguidance.hf import from_tokenizer
 from torch import Tensor
 
 from r2d import R2DError
+from r2d.llm import Decoding
 
 _SPACING = {"whitespace_flexible": False, "item_separator": ", ", "key_separator": ": "}  # as json.dumps writes
 
@@ -37,3 +40,17 @@ class Form:
             logits[k] = logits[k].masked_fill(allowed[: logits.shape[1]] == 0, -torch.inf)  # of a whole answer: all but its end
         self._started = True
         return logits
+
+
+class Gumbel:
+    """Sampling as argmax: logits / temperature + Gumbel noise, from a generator of each row's own (Maddison et al. 2014)."""
+
+    def __init__(self, rows: Sequence[list[int]], how: Decoding):
+        self.temperature = how.temperature
+        digests = (hashlib.sha256(json.dumps([how.seed, how.repeat, row]).encode()).digest() for row in rows)
+        self.generators = [torch.Generator().manual_seed(int.from_bytes(d[:7], "big")) for d in digests]
+
+    def __call__(self, ids: Tensor, logits: Tensor) -> Tensor:
+        uniform = torch.stack([torch.rand(logits.shape[1], generator=g, dtype=torch.float64) for g in self.generators])
+        noise = -torch.log(-torch.log(uniform.clamp(1e-300, 1 - 1e-16)))
+        return logits.double() / self.temperature + noise.to(logits.device)
