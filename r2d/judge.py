@@ -132,7 +132,7 @@ def table(recipe: Recipe, graded: pd.DataFrame, qualified: dict[str, bool]) -> p
 
 
 def agreement(graded: pd.DataFrame, file: str) -> pd.DataFrame:
-    """How far the judge agrees with people, a row a criterion: share of equal grades, and quadratic weighted kappa.
+    """How far the judge agrees with people, a row a criterion: share of equal grades, quadratic weighted kappa, missing rate.
 
     `file` is a CSV with columns id, method, criterion, score, filled in by hand. Raises `R2DError` for an absent file or
     column, a criterion that is not the rubric's, a score off the scale, or no shared case.
@@ -146,14 +146,17 @@ def agreement(graded: pd.DataFrame, file: str) -> pd.DataFrame:
         raise R2DError(f"{Path(file).name} has criterion {sorted(strange)[0]!r}; the rubric's are {', '.join(CRITERIA)}.")
     if not human["score"].isin(list(SCALE)).all():
         raise R2DError(f"{Path(file).name} has a score that is not a whole number from 1 to 5: mend it.")
-    long = graded.melt(["id", "method"], list(CRITERIA), "criterion", "judged").dropna()
+    long = graded.melt(["id", "method"], list(CRITERIA), "criterion", "judged")
     both = human.merge(long, on=["id", "method", "criterion"])
-    if both.empty:
-        raise R2DError(f"{Path(file).name} shares no id, method and criterion with what was judged: use predictions.jsonl's ids.")
+    if both["judged"].isna().all():
+        raise R2DError(
+            f"{Path(file).name} shares no id, method and criterion with a grade of the judge: use predictions.jsonl's ids."
+        )
     rows = []
     for name, part in both.groupby("criterion", sort=False):
-        equal = float((part["score"] == part["judged"]).mean())
-        rows.append({"criterion": name, "cases": len(part), "equal": equal, "kappa": kappa(part["score"], part["judged"])})
+        known = part.dropna(subset=["judged"])
+        row = {"criterion": name, "cases": len(known), "equal": float((known["score"] == known["judged"]).mean())}
+        rows.append(row | {"kappa": kappa(known["score"], known["judged"]), "missing_rate": 1 - len(known) / len(part)})
     return pd.DataFrame(rows)
 
 

@@ -264,6 +264,7 @@ def test_agreement_with_people_is_weighted_kappa(tmp_path):
     assert found.to_dict("records")[0] == {
         "criterion": "harm", "cases": 5, "equal": pytest.approx(0.6),
         "kappa": pytest.approx(cohen_kappa_score(own[:5], theirs[:5], labels=[1, 2, 3, 4, 5], weights="quadratic")),
+        "missing_rate": pytest.approx(1 / 6),
     }  # fmt: skip
 
 
