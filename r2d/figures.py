@@ -127,7 +127,6 @@ def save(figure: Figure, name: str, source: pd.DataFrame, recipe: Recipe, inputs
     figure.savefig(folder / f"{name}.pdf", metadata={"CreationDate": None})
     source.to_csv(folder / f"{name}.csv", index=False, float_format="%.6g", lineterminator="\n")
     record_origin(name, recipe, inputs, {"caption": caption, "csv": _digest(folder / f"{name}.csv")})
-    plt.close(figure)
     return folder / f"{name}.png"
 
 
@@ -171,6 +170,7 @@ def _finish(figure: Figure, title: str, recipe: Recipe) -> Figure:
         0.5, 1 - 0.26 / figure.get_figheight(), f"profile {recipe.note}", ha="center", va="top", fontsize=7, color="#B00020"
     )
     sns.despine(figure)
+    plt.close(figure)  # else a notebook shows it twice: as the cell's value, and as a figure left open
     return figure
 
 
