@@ -160,7 +160,7 @@ show() {  # every line goes to the log; which notebooks start and end, how many 
     elif [[ $line =~ $end ]] && id=${BASH_REMATCH[1]} && [ -n "${names[id]-}" ]; then
       ended=$((ended + 1)) left=''
       seconds=$(((SECONDS - begun) * (total - ended) / ended))
-      [ "$total" -le "$ended" ] || left=", about $(((seconds + 59) / 60)) min left"
+      [ "$total" -le "$ended" ] || left=", about $((seconds / 60 + 1)) min left"
       say "  $(date +%H:%M)  done   ${names[id]}  ($ended of $total$left)"
     fi
   done 3>"$log"
@@ -168,9 +168,10 @@ show() {  # every line goes to the log; which notebooks start and end, how many 
 say "Profile $name; how far each notebook is: tail -f $runs/logs/*.log"
 set -m  # a process group of its own, so that stopping this script stops every notebook
 { "${command[@]}" </dev/null 2>&1 | show; } &
-job=$! stopped='' status=0
+job=$! stopped='' status=0 signal=TERM
+[ -z "$on" ] || signal=INT  # has Snakemake cancel the cluster's jobs; it would wait for them on TERM
 set +m
-trap 'stopped=1; kill -TERM -- "-$job" 2>/dev/null; trap "kill -KILL -- -$job" INT TERM HUP' INT TERM HUP
+trap 'stopped=1; kill "-$signal" -- "-$job" 2>/dev/null; trap "kill -KILL -- -$job" INT TERM HUP' INT TERM HUP
 wait "$job" || status=$?
 while kill -0 -- "-$job" 2>/dev/null; do sleep 0.2; done
 took="$((SECONDS / 60)) min $((SECONDS % 60)) s"

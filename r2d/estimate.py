@@ -23,9 +23,9 @@ PARAMETERS = {
     for size, count in {"small": 7.7e7, "base": 2.48e8, "large": 7.83e8, "xl": 2.85e9}.items()
 }
 THROUGHPUT = 1e14  # operations a second
-ASSUMED = """GPU hours are an estimate, not a measurement. Assumed: one GPU that sustains 100 TFLOP/s (a third of an A100's bf16 peak);
+ASSUMED = """GPU hours are an estimate, not a measurement. Assumed: one GPU that sustains 100 TFLOP/s (a third of an A100, bf16);
 every step is taken (no early stopping) and every sequence is as long as its limit; a token passes half of the parameters
-(encoder or decoder) and costs 6 operations a parameter, 4 with an adapter on frozen weights. Decoding is not counted."""
+(encoder or decoder) and costs 6 operations a parameter, 4 with an adapter on frozen weights; decoding is left out."""
 
 
 @dataclass(frozen=True)
