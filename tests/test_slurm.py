@@ -7,9 +7,11 @@ R2D_TEST_SLURM=1); otherwise it is skipped with the reason.
 import importlib.util
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import sys
+import tempfile
 import time
 from pathlib import Path
 
@@ -76,16 +78,16 @@ def plugins(tmp_path_factory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def cluster(tmp_path_factory, plugins):
+def cluster(plugins):
     """The environment in which SLURM's commands reach a running cluster of one node; its daemons end with the test."""
     if reason := installed():
         pytest.skip(reason)
-    folder = tmp_path_factory.mktemp("slurm")
-    for parent in (folder, *folder.parents[:2]):  # munged wants to know who could replace its socket
-        parent.chmod(0o755)
+    folder = Path(tempfile.mkdtemp(prefix="r2d-slurm-"))  # not under pytest's own, which is closed to munge's clients
+    folder.chmod(0o755)
     env = configure(folder) | {"SLURM_CONF": str(folder / "slurm.conf")}
     munge = [
-        f"--{name}={folder}/munge.{name.split('-')[0]}" for name in ("socket", "key-file", "pid-file", "log-file", "seed-file")
+        f"--{name}={folder}/munge.{name.removesuffix('-file')}"
+        for name in ("socket", "key-file", "pid-file", "log-file", "seed-file")
     ]
     started = []
     try:
@@ -106,6 +108,7 @@ def cluster(tmp_path_factory, plugins):
             except subprocess.TimeoutExpired:
                 daemon.kill()
                 daemon.wait()
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def configure(folder: Path) -> dict[str, str]:
@@ -135,22 +138,51 @@ def ready(env) -> bool:
     return False
 
 
-def test_a_piece_of_smoke_runs_as_slurm_jobs(cluster, plugins, tmp_path):
-    project = project_copy(tmp_path)
-    home = new_home(tmp_path / "home")
+@pytest.fixture
+def start(cluster, plugins, tmp_path):
+    """Starts a piece of `smoke`, two jobs one after the other, in a copy of the project; (process, home)."""
+    project, home = project_copy(tmp_path), new_home(tmp_path / "home")
     env = cluster | {"R2D_HOME": str(home), "VIRTUAL_ENV": sys.prefix, "PYTHONPATH": f"{project}:{plugins}"}
-    env.pop("R2D_DATA", None), env.pop("CONDA_PREFIX", None)
+    for variable in ("R2D_DATA", "CONDA_PREFIX"):
+        env.pop(variable, None)
     piece = ["--only", "E1", "--set", 'experiments.E1.methods=["majority"]']
     command = ["./run_all.sh", "smoke", "--no-install", "--on", "slurm", "--gpus", "0", *piece]
     command += ["--", "--slurm-status-command", "squeue", "--until", "results"]
-    done = subprocess.run(command, cwd=project, env=env, capture_output=True, text=True, timeout=240)
-    assert done.returncode == 0, done.stdout + done.stderr
-    (runs,) = (home / "runs").iterdir()
-    log = "".join(path.read_text() for path in (runs / "logs").glob("run-*.log"))
-    assert log.count("has been submitted with SLURM jobid") == 2
-    assert (runs / "triage" / "majority" / "seed1" / "metrics.json").is_file() and (runs / "results" / "table_1.csv").is_file()
-    accounting = subprocess.run(["scontrol", "show", "jobs", "-o"], env=cluster, capture_output=True, text=True).stdout
-    jobs = [dict(word.split("=", 1) for word in line.split() if "=" in word) for line in accounting.splitlines()]
-    assert [job["JobState"] for job in jobs] == ["COMPLETED"] * 2
-    assert {(job["NumCPUs"], job["MinMemoryNode"], job["TimeLimit"]) for job in jobs} == {
-        ("4", "32000M", "2-00:00:00"), ("1", "8000M", "01:00:00")}  # fmt: skip
+    process = subprocess.Popen(command, cwd=project, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    yield process, home
+    process.kill()
+
+
+def log_of(home) -> str:
+    return "".join(path.read_text() for path in home.glob("runs/*/logs/run-*.log"))
+
+
+def jobs(cluster) -> list[dict[str, str]]:
+    said = subprocess.run(["scontrol", "show", "jobs", "-o"], env=cluster, capture_output=True, text=True).stdout
+    return [dict(word.split("=", 1) for word in line.split() if "=" in word) for line in said.splitlines() if "=" in line]
+
+
+def test_a_piece_of_smoke_runs_as_slurm_jobs_with_the_resources_of_their_rules(cluster, start):
+    process, home = start
+    said = process.communicate(timeout=240)[0]
+    assert process.returncode == 0, said + log_of(home)
+    assert log_of(home).count("has been submitted with SLURM jobid") == 2
+    assert list(home.glob("runs/*/triage/majority/seed1/metrics.json")) and list(home.glob("runs/*/results/table_1.csv"))
+    assert [job["JobState"] for job in jobs(cluster)] == ["COMPLETED"] * 2
+    asked = {(job["NumCPUs"], job["MinMemoryNode"], job["TimeLimit"]) for job in jobs(cluster)}
+    assert asked == {("4", "32000M", "2-00:00:00"), ("1", "8000M", "01:00:00")}
+
+
+def test_stopping_the_grid_cancels_its_slurm_jobs(cluster, start):
+    process, home = start
+    while "has been submitted" not in log_of(home):
+        assert process.poll() is None, process.stdout.read()
+        time.sleep(0.2)
+    process.send_signal(signal.SIGINT)
+    said = process.communicate(timeout=60)[0]
+    assert process.returncode == 130 and "Stopped after" in said
+    end = time.monotonic() + 20
+    while any(job["JobState"] not in ("COMPLETED", "CANCELLED") for job in jobs(cluster)):
+        assert time.monotonic() < end, jobs(cluster)
+        time.sleep(0.5)
+    assert jobs(cluster)[-1]["JobState"] == "CANCELLED"
