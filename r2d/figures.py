@@ -10,9 +10,11 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
 
-from r2d import env, paths
+from r2d import env, paths, results
 from r2d.config import Recipe
 from r2d.results import MEASURES
+
+WIDTH = 7.2  # inches
 
 # Okabe and Ito's colour-blind-safe palette; a method family has one colour everywhere.
 COLOURS = {"majority": "#999999", "tfidf": "#000000", "sft": "#E69F00", "dss": "#56B4E9", "stage1": "#CC79A7",
@@ -28,21 +30,29 @@ def colour(method: str) -> str:
 
 
 def main_result(frame: pd.DataFrame, recipe: Recipe, dataset: str) -> Figure:
-    """Figure 1: macro-F1, BERTScore and reason share of every method; dots are seeds, bars 95 % intervals over examples."""
+    """Figure 1: macro-F1, BERTScore and reason share of every method; dots are seeds, bars 95 % intervals over examples.
+
+    Published macro-F1 of the same dataset stands below, hollow and with its mark.
+    """
     rows = frame[frame["dataset"] == dataset]
     shown = [m for m in ("macro_f1", "bertscore_f1", "names_reason") if m in rows and rows[m].notna().any()]
     methods = list(dict.fromkeys(rows["method"]))
-    figure, axes = _panels(1, len(shown), width=3.1 * len(shown) + 1.2, height=0.42 * len(methods) + 1.5, sharey=True)
+    known = results.published()
+    known = known[(known["dataset"] == dataset) & (known["measure"] == "macro_f1")]
+    places = len(methods) + len(known)
+    figure, axes = _panels(1, len(shown), height=0.32 * places + 1.3, sharey=True)
     for axis, measure in zip(axes, shown, strict=True):
         for place, method in enumerate(methods):
             _dots(axis, rows[rows["method"] == method], measure, place, colour(method))
-        axis.set(xlabel=MEASURES[measure], ylim=(len(methods) - 0.5, -0.5))
+        axis.set(xlabel=MEASURES[measure], ylim=(places - 0.5, -0.5))
         axis.grid(axis="x", alpha=0.3)
         if measure == "bertscore_f1":
             axis.margins(x=0.12)
         else:
             axis.set_xlim(-0.03, 1.03)
-    axes[0].set_yticks(range(len(methods)), [recipe.methods[m].title for m in methods])
+    axes[0].plot(known["value"] / 100, range(len(methods), places), "D", color="#777777", mfc="white", ms=5, ls="")
+    names = [f"{row['method']}, published {row['mark']}" for _, row in known.iterrows()]
+    axes[0].set_yticks(range(places), [recipe.methods[m].title for m in methods] + names)
     return _finish(figure, f"Labels and rationales on {dataset}", recipe)
 
 
@@ -64,8 +74,8 @@ def per_class(frame: pd.DataFrame, recipe: Recipe, dataset: str) -> Figure:
     rows = frame[frame["dataset"] == dataset]
     methods, labels = list(dict.fromkeys(rows["method"])), list(dict.fromkeys(rows["label"]))
     table = rows.pivot_table(index="method", columns="label", values="f1", aggfunc="mean").loc[methods, labels]
-    figure, (axis,) = _panels(1, 1, width=1.0 * len(labels) + 3.2, height=0.42 * len(methods) + 1.9)
-    sns.heatmap(table, annot=True, fmt=".2f", cmap="viridis", vmin=0, vmax=1, ax=axis, cbar_kws={"label": "F1"})
+    figure, (axis,) = _panels(1, 1, height=0.32 * len(methods) + 1.5)
+    sns.heatmap(table, annot=len(labels) <= 12, fmt=".2f", cmap="viridis", vmin=0, vmax=1, ax=axis, cbar_kws={"label": "F1"})
     axis.set_yticklabels([recipe.methods[m].title for m in methods], rotation=0)
     axis.set_xticklabels([_wrap(label) for label in labels], rotation=0)
     axis.set(xlabel="", ylabel="")
@@ -77,8 +87,8 @@ def confusion(table: pd.DataFrame, recipe: Recipe, title: str) -> Figure:
     if not table["invalid"].any():
         table = table.drop(columns="invalid")
     shares = table.div(table.sum(axis=1).clip(lower=1), axis=0)
-    figure, (axis,) = _panels(1, 1, width=0.95 * len(table.columns) + 2.6, height=0.55 * len(table) + 2.0)
-    sns.heatmap(shares, annot=True, fmt=".2f", cmap="Blues", vmin=0, vmax=1, ax=axis, cbar=False)
+    figure, (axis,) = _panels(1, 1, height=0.45 * len(table) + 1.7)
+    sns.heatmap(shares, annot=len(table) <= 12, fmt=".2f", cmap="Blues", vmin=0, vmax=1, ax=axis, cbar=False)
     axis.set_xticklabels([_wrap(label) for label in table.columns], rotation=0)
     axis.set_yticklabels(table.index, rotation=0)
     axis.set(xlabel="Predicted", ylabel="Gold")
@@ -88,46 +98,46 @@ def confusion(table: pd.DataFrame, recipe: Recipe, title: str) -> Figure:
 def training(curves: pd.DataFrame, recipe: Recipe, dataset: str) -> Figure:
     """Figure 7: Reason2Decide's two schedules as logged, training loss, and validation macro-F1, one line a method."""
     rows = curves[curves["dataset"] == dataset]
-    figure, axes = _panels(1, 3, width=12.5, height=3.4)
+    figure, axes = _panels(1, 3, height=3.4)
     steps = rows.dropna(subset=["loss"])
     staged = steps[steps["method"].str.startswith("r2d")]
     first = staged[(staged["method"] == staged["method"].min()) & (staged["seed"] == staged["seed"].min())]
     axes[0].plot(first["step"], first["label_weight"], color="#0072B2", label="label weight a(t)")
     axes[0].plot(first["step"], first["sampling_probability"], color="#D55E00", ls="--", label="sampling p(t)")
     axes[0].set(ylim=(0, 1), xlabel="Step", title="Schedules of stage 2")
+    axes[0].legend(frameon=False, fontsize=7, loc="lower right")
     for method, part in steps.groupby("method", sort=False):
         mean = part.groupby("step")["loss"].mean().rolling(5, min_periods=1).mean()
         axes[1].plot(mean.index, mean, color=colour(method), label=recipe.methods[method].title, ls=_line(method))
-    axes[1].set(yscale="log", xlabel="Step", ylabel="Loss", title="Training loss")
+    axes[1].set(yscale="log", xlabel="Step", title="Training loss")
     scored = rows[~rows["method"].str.startswith("stage1")].dropna(subset=["validation"])
     for method, part in scored.groupby("method", sort=False):
         mean = part.groupby("step")["validation"].mean()
-        axes[2].plot(mean.index, mean, color=colour(method), marker="o", ms=3, label=recipe.methods[method].title)
-    axes[2].set(ylim=(0, 1), xlabel="Step", ylabel="Macro-F1", title="Validation")
-    axes[0].legend(frameon=False, fontsize=8, loc="lower right")
-    handles, names = axes[1].get_legend_handles_labels()
-    axes[2].legend(handles, names, frameon=False, fontsize=8, loc="center left", bbox_to_anchor=(1.0, 0.5))
+        axes[2].plot(mean.index, mean, color=colour(method), marker="o", ms=3)
+    axes[2].set(ylim=(0, 1), xlabel="Step", title="Validation macro-F1")
+    legend_below(figure, *axes[1].get_legend_handles_labels())
     return _finish(figure, f"Training on {dataset}, mean over seeds", recipe)
 
 
-def save(figure: Figure, name: str, source: pd.DataFrame, recipe: Recipe, inputs: Sequence[Path]) -> Path:
-    """Write PNG, PDF, source CSV and the manifest entry (hashes of the inputs, commit, profile, recipe) of a figure."""
+def save(figure: Figure, name: str, source: pd.DataFrame, recipe: Recipe, inputs: Sequence[Path], caption: str = "") -> Path:
+    """Write PNG, PDF, source CSV and the manifest entry (caption, hashes of the inputs, commit, profile, recipe) of a figure."""
     folder = paths.figures(recipe.profile)
     folder.mkdir(parents=True, exist_ok=True)
     figure.savefig(folder / f"{name}.png", dpi=160)
     figure.savefig(folder / f"{name}.pdf", metadata={"CreationDate": None})
     source.to_csv(folder / f"{name}.csv", index=False, float_format="%.6g", lineterminator="\n")
-    record_origin(name, recipe, inputs)
+    record_origin(name, recipe, inputs, {"caption": caption, "csv": _digest(folder / f"{name}.csv")})
     plt.close(figure)
     return folder / f"{name}.png"
 
 
-def record_origin(name: str, recipe: Recipe, inputs: Sequence[Path]) -> None:
+def record_origin(name: str, recipe: Recipe, inputs: Sequence[Path], more: dict[str, str] | None = None) -> None:
     """Note in `manifest.json` what a figure or table was made from."""
     path = paths.figures(recipe.profile) / "manifest.json"
     known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    hashes = {str(p.relative_to(paths.home())): hashlib.sha256(p.read_bytes()).hexdigest()[:12] for p in sorted(inputs)}
-    known[name] = {"profile": recipe.profile, "recipe": recipe.fingerprint(), "commit": env.commit(), "inputs": hashes}
+    origin = {"profile": recipe.profile, "recipe": recipe.fingerprint(), "commit": env.commit()}
+    origin["inputs"] = {str(p.relative_to(paths.home())): _digest(p) for p in sorted(inputs)}
+    known[name] = (more or {}) | origin
     path.write_text(json.dumps(dict(sorted(known.items())), indent=1) + "\n", encoding="utf-8")
 
 
@@ -141,18 +151,31 @@ def tidy(recipe: Recipe, made: set[str]) -> None:
             file.unlink()
 
 
-def _panels(rows: int, columns: int, width: float, height: float, **given) -> tuple[Figure, list]:
-    sns.set_theme(context="paper", style="ticks", font_scale=1.05)
+def _panels(rows: int, columns: int, height: float, width: float = WIDTH, **given) -> tuple[Figure, list]:
+    """Axes on a figure of a page's text width, so that its letters are 7 points or more in print."""
+    sns.set_theme(context="paper", style="ticks", rc={"font.size": 8, "axes.labelsize": 8, "axes.titlesize": 8.5,
+                  "xtick.labelsize": 7.5, "ytick.labelsize": 7.5, "legend.fontsize": 7.5})  # fmt: skip
     figure, axes = plt.subplots(rows, columns, figsize=(width, height), layout="constrained", squeeze=False, **given)
     return figure, list(axes.flat)
 
 
+def legend_below(figure: Figure, handles: Sequence, names: Sequence[str], columns: int = 4) -> None:
+    """One legend for the whole figure, below its axes."""
+    figure.legend(handles, names, frameon=False, loc="outside lower center", ncols=min(columns, max(1, len(names))))
+
+
 def _finish(figure: Figure, title: str, recipe: Recipe) -> Figure:
-    """Title and the profile's stamp, so that a small-scale figure can't be mistaken for the paper's."""
-    figure.suptitle(title, fontsize=11)
-    figure.supxlabel(f"profile {recipe.note}", fontsize=7.5, color="#B00020")
+    """Title and, below it, the profile's stamp, so that a small-scale figure can't be mistaken for the paper's."""
+    figure.suptitle(f"{title}\n", fontsize=10)
+    figure.text(
+        0.5, 1 - 0.26 / figure.get_figheight(), f"profile {recipe.note}", ha="center", va="top", fontsize=7, color="#B00020"
+    )
     sns.despine(figure)
     return figure
+
+
+def _digest(path: Path) -> str:
+    return hashlib.sha256(path.read_bytes()).hexdigest()[:12]
 
 
 def _line(method: str) -> str:

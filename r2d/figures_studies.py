@@ -4,7 +4,7 @@ import pandas as pd
 from matplotlib.figure import Figure
 
 from r2d.config import Recipe
-from r2d.figures import _dots, _finish, _panels, colour
+from r2d.figures import _dots, _finish, _panels, colour, legend_below
 from r2d.results import MEASURES
 
 SOURCES = {"rationale_llm": "LLM-style", "rationale_nurse": "nurse", "rationale_nurse_post": "post-processed", "": "none"}
@@ -15,7 +15,7 @@ def sources(frame: pd.DataFrame, recipe: Recipe, dataset: str) -> Figure:
     rows = frame[frame["dataset"] == dataset].fillna({"stage1_source": "", "stage2_source": ""})
     shown = [m for m in ("macro_f1", "names_reason", "sufficiency") if m in rows and rows[m].notna().any()]
     methods = list(dict.fromkeys(rows["method"]))
-    figure, axes = _panels(1, len(shown), width=2.9 * len(shown) + 2.2, height=0.45 * len(methods) + 1.5, sharey=True)
+    figure, axes = _panels(1, len(shown), height=0.34 * len(methods) + 1.3, sharey=True)
     for axis, measure in zip(axes, shown, strict=True):
         for place, method in enumerate(methods):
             _dots(axis, rows[rows["method"] == method], measure, place, colour(method))
@@ -33,7 +33,7 @@ def ablations(frame: pd.DataFrame, tests: pd.DataFrame, recipe: Recipe, dataset:
     """Figure 3: macro-F1 of every variant, and its accuracy minus the reference's with the paired interval."""
     rows = frame[frame["dataset"] == dataset]
     methods = list(dict.fromkeys(rows["method"]))
-    figure, (left, right) = _panels(1, 2, width=8.4, height=0.42 * len(methods) + 1.5, sharey=True)
+    figure, (left, right) = _panels(1, 2, height=0.32 * len(methods) + 1.3, sharey=True)
     for place, method in enumerate(methods):
         _dots(left, rows[rows["method"] == method], "macro_f1", place, colour(method))
     left.axvline(rows.loc[rows["method"] == recipe.reference, "macro_f1"].mean(), color="#777777", ls="--", lw=1, zorder=0)
@@ -57,7 +57,7 @@ def exposure(table: pd.DataFrame, recipe: Recipe, dataset: str) -> Figure:
     measures = [m for m in ("bertscore_f1", "names_reason") if m in set(rows["measure"])]
     methods = list(dict.fromkeys(rows["method"]))
     columns = [(m, kind) for m in measures for kind in ("right", "wrong")]
-    figure, axes = _panels(1, len(columns), width=2.6 * len(columns) + 1.6, height=0.5 * len(methods) + 1.9, sharey=True)
+    figure, axes = _panels(1, len(columns), height=0.42 * len(methods) + 1.8, sharey=True)
     for axis, (measure, kind) in zip(axes, columns, strict=True):
         part = rows[(rows["measure"] == measure) & (rows["decision"] == kind)]
         for place, method in enumerate(methods):
@@ -65,14 +65,13 @@ def exposure(table: pd.DataFrame, recipe: Recipe, dataset: str) -> Figure:
                 _pair(axis, row, place, colour(method))
         counts = part.groupby("method")["n"].sum()
         axis.set(xlabel=MEASURES[measure], ylim=(len(methods) - 0.5, -0.5))
-        axis.set_title(f"Decided {kind} (n = {counts.min()}–{counts.max()})", fontsize=9)
+        axis.set_title(f"Decided {kind}\n(n = {counts.min()}–{counts.max()})")
         axis.grid(axis="x", alpha=0.3)
         ends = rows[rows["measure"] == measure].reindex(columns=["own_low", "gold_low"])
         axis.set_xlim(*((-0.03, 1.03) if measure == "names_reason" else (ends.min().min() - 0.01, 1.003)))
     axes[0].set_yticks(range(len(methods)), [recipe.methods[m].title for m in methods])
     marks = [axes[0].plot([], [], "o", color="#444444", mfc=fill, ms=5)[0] for fill in ("#444444", "white")]
-    names = ["own label\nin the prompt", "gold label\nin the prompt"]
-    axes[-1].legend(marks, names, loc="center left", bbox_to_anchor=(1.0, 0.5), frameon=False, fontsize=9)
+    legend_below(figure, marks, ["own label in the prompt", "gold label in the prompt"])
     return _finish(figure, f"Exposure bias: rationales given the model's own label or the gold one, {dataset}", recipe)
 
 

@@ -10,7 +10,7 @@ from r2d.objective import OBJECTIVES
 
 Run = tuple[str, str, int]  # dataset, method, seed
 RESULT_CODE = ("results", "stats", "studies")
-FIGURE_CODE = ("figures", "figures_llm", "figures_studies", "results")
+FIGURE_CODE = ("figures", "figures_llm", "figures_studies", "gallery", "results")
 ASK_CODE = ("asking", "llm", "llm_local", "llm_server", "zero_shot")
 JUDGE_CODE = ("asking", "judge", "llm", "llm_local", "llm_server", "qualification")
 

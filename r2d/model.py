@@ -84,6 +84,8 @@ def _pretrained(source: str, dropout: float, quantisation=None) -> nn.Module:
             module.p = dropout
         elif isinstance(getattr(module, "dropout", None), float):
             module.dropout = dropout
+        if hasattr(module, "support_avx512bf16_for_cpu"):  # else bitsandbytes repacks 4-bit weights at the first evaluation,
+            module.support_avx512bf16_for_cpu = False  # and no gradient passes a repacked layer any more
     return model.to(env.device()) if quantisation is None else model
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 
 import pandas as pd
+import yaml
 
 from r2d import R2DError, paths, run, stats
 from r2d.config import Recipe
@@ -127,6 +128,23 @@ def with_starts(recipe: Recipe, runs: Sequence[Run]) -> list[Run]:
     return list(dict.fromkeys([*runs, *starts]))
 
 
+def published() -> pd.DataFrame:
+    """Every number of the paper that was found, each with its mark and why it is or is not comparable with ours."""
+    entries = yaml.safe_load((paths.PACKAGE / "published.yaml").read_text(encoding="utf-8"))
+    return pd.DataFrame(entries)
+
+
+def scores(metrics: dict) -> pd.DataFrame:
+    """One run's `metrics.json` for people: a row a measure with its value, its interval over examples and how many they were."""
+    rows = {}
+    for name, found in metrics["metrics"].items():
+        stem = name.removesuffix("_given_gold")
+        heading = MEASURES.get(stem, stem) + (", given the gold label" if stem != name else "")
+        low, high = found["interval"] or (None, None)
+        rows[heading] = {"value": round(found["value"], 3), "low": low, "high": high, "cases": found["n"]}
+    return pd.DataFrame(rows).T.astype({"cases": int}).round(3)
+
+
 def readable(table: pd.DataFrame) -> pd.DataFrame:
     """The summary for people: `mean ± sd` over seeds in points of 100, one column a measure that has values.
 
@@ -141,6 +159,22 @@ def readable(table: pd.DataFrame) -> pd.DataFrame:
                 ends = zip(shown[heading], table[f"{name}_low"], table[f"{name}_high"], strict=True)
                 shown[heading] = [f"{cell} [{100 * low:.0f}, {100 * high:.0f}]" for cell, low, high in ends]
     return shown
+
+
+def write(recipe: Recipe, tables: dict[str, pd.DataFrame], findings: dict[str, list[str]]) -> None:
+    """Write the tables as CSV, table 1 also for people with the published numbers below, and the findings, by heading."""
+    folder = paths.runs(recipe.profile) / "results"
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, part in tables.items():
+        part.to_csv(folder / f"{name}.csv", index=False)
+    known = published()
+    known = known[known["dataset"].isin(tables["table_1"]["dataset"])].drop(columns="sd")
+    lines = [f"Profile: {recipe.note}", readable(tables["table_1"]).to_markdown(index=False, disable_numparse=True)]
+    if len(known):
+        lines += ["Published, and whether the rows above may be laid beside it:", known.to_markdown(index=False, floatfmt=".2f")]
+    (folder / "table_1.md").write_text("\n\n".join(lines) + "\n", encoding="utf-8")
+    said = [f"**{name}**\n\n" + "\n".join(f"- {line}" for line in part) for name, part in findings.items() if part]
+    (folder / "findings.md").write_text("\n\n".join(said) + "\n", encoding="utf-8")
 
 
 def _cell(mean: float | None, sd: float | None, scale: float) -> str:

@@ -22,8 +22,6 @@ from r2d.objective import OBJECTIVES
 TRAINING_CODE = ("baselines", "checkpoint", "corpora", "data", "decode", "model", "objective", "prompts", "readers", "records",
                  "run", "train", "triage")  # fmt: skip
 METRIC_CODE = ("assets", "bertscore", "metrics", "stats")
-RESULT_CODE = ("results", "stats")
-FIGURE_CODE = ("figures", "results")
 
 
 @lru_cache

@@ -3,15 +3,20 @@
 from collections.abc import Sequence
 
 import pandas as pd
-import yaml
 
-from r2d import paths, results, run, stats
+from r2d import grid, paths, results, run, stats
 from r2d.config import Recipe
 from r2d.grid import Run
 
 RATIONALE_MEASURES = ("bertscore_f1", "sentence_bleu", "names_reason")
 COST = ("parameters", "trainable", "trainable_share", "peak_memory_mb", "steps", "seconds", "seconds_per_step",
         "seconds_per_case")  # fmt: skip
+
+
+def chosen(recipe: Recipe, name: str, experiments: Sequence[str]) -> tuple[list[Run], pd.DataFrame]:
+    """An experiment's runs and their rows; both empty when it is not among the chosen ones."""
+    own = grid.runs(recipe, [name]) if name in experiments else []
+    return own, results.collect(recipe, own) if own else pd.DataFrame()
 
 
 def sources(recipe: Recipe, frame: pd.DataFrame) -> pd.DataFrame:
@@ -92,12 +97,6 @@ def cost_sentences(recipe: Recipe, table: pd.DataFrame) -> list[str]:
                 f"which trains {row['trainable_share']:.0%} of its {row['parameters'] / 1e6:.2f} million parameters."
             )
     return lines
-
-
-def published() -> pd.DataFrame:
-    """Every number of the paper that was found, each with its mark and why it is or is not comparable with ours."""
-    entries = yaml.safe_load((paths.PACKAGE / "published.yaml").read_text(encoding="utf-8"))
-    return pd.DataFrame(entries)
 
 
 def _mean(name: str, values: pd.Series) -> dict:

@@ -188,5 +188,5 @@ def test_a_broken_prompt_file_is_a_sentence(tmp_path, monkeypatch, text):
 
 def test_a_prompt_that_is_not_there_is_a_sentence_with_those_that_are():
     for task, version in (("judge", "v0"), ("../prompts/judge", "v1")):
-        with pytest.raises(R2DError, match="choose one of judge/v1, rationale/v1, zero_shot/v1"):
+        with pytest.raises(R2DError, match="choose one of judge/v1, .*rationale/v1, .*zero_shot/v1"):
             asking.template(task, version)

@@ -47,6 +47,25 @@ def test_qlora_holds_the_linear_layers_in_four_bits_with_double_quantisation(rec
         assert layer.weight.numel() == math.prod(state.shape) / 2
 
 
+def test_an_evaluation_leaves_the_gradients_of_4_bit_training_as_they_were(records, fresh):
+    decoder = fresh(records, "qlora")
+    net = decoder.model.train()
+    batch = decoder.tokenizer(["predict: chest pain"], return_tensors="pt")
+    labels = decoder.tokenizer(["Call 911"], return_tensors="pt")["input_ids"]
+
+    def gradients():
+        net.zero_grad()
+        net(**batch, labels=labels).loss.backward()
+        return {name: weight.grad.clone() for name, weight in net.named_parameters() if weight.requires_grad}
+
+    before = gradients()
+    net.eval()
+    decoder.label_texts([[5, 6, 1]])
+    net.train()
+    after = gradients()
+    assert all(torch.equal(before[name], after[name]) for name in before) and any(g.abs().max() > 0.01 for g in before.values())
+
+
 @pytest.mark.parametrize("tuning", ["lora", "qlora"])
 def test_an_adapter_alone_is_trained_and_the_base_stays_frozen(tuning, records, fresh, tmp_path):
     decoder = fresh(records, tuning)

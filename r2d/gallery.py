@@ -1,0 +1,95 @@
+"""Every figure of the story: the experiment it belongs to, the tables it reads, how it is drawn, and how to read it."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import pandas as pd
+from matplotlib.figure import Figure
+
+from r2d import figures, figures_llm, figures_studies, paths
+from r2d.config import Recipe
+
+
+@dataclass(frozen=True)
+class Entry:
+    """A figure drawn by `draw(*tables, recipe, dataset)` for every dataset of its tables (`runs/<profile>/results/<table>.csv`).
+
+    It is left out where its `experiment` was not chosen; one without belongs to the main table.
+    """
+
+    experiment: str
+    tables: tuple[str, ...]
+    draw: Callable[..., Figure]
+    caption: str
+
+
+GALLERY = {
+    "fig1_main": Entry("", ("runs",), figures.main_result,
+        "Labels and rationales of every method: a dot is a seed with its 95 % interval over test examples, a bar the mean over "
+        "seeds. Methods whose intervals overlap widely are not told apart by this test set. Published values are second-hand and "
+        "on other data or models."),
+    "fig1_classes": Entry("", ("per_class",), figures.per_class,
+        "F1 of each class, mean over seeds: a dark cell is a class that a method hardly ever gets right."),
+    "fig2_sources": Entry("E2", ("e2_sources",), figures_studies.sources,
+        "Which rationales to learn from, stage 1 / stage 2: intervals over test examples that overlap are not told apart."),
+    "fig3_ablations": Entry("E3", ("e3_ablations", "e3_differences"), figures_studies.ablations,
+        "Left, macro-F1 of every variant, the reference's as a dashed line; right, the paired difference from the reference. An "
+        "interval that crosses zero is no difference that this test set can show."),
+    "fig4_size": Entry("E4", ("zero_shot",), figures_llm.size_against_f1,
+        "Model size (logarithmic) against macro-F1 of fine-tuned and zero-shot models on the same test cases."),
+    "fig5_judge": Entry("E5", ("judge", "judge_qualification"), figures_llm.judged,
+        "A chat model as judge: its qualification on cases whose truth is known, and its grades. Those of a judge that "
+        "failed are grey and mean nothing."),
+    "fig6_exposure": Entry("E6", ("e6_exposure",), figures_studies.exposure,
+        "Rationale scores given the label that the model decided on (filled) and given the gold one (hollow). The gap among "
+        "wrong decisions is what a wrong label costs the rationale."),
+    "fig7_training": Entry("", ("e8_curves",), figures.training,
+        "The schedules a(t) and p(t) as they were logged, training loss (stage 1 dotted) and validation macro-F1, "
+        "means over seeds."),
+}  # fmt: skip
+TABLES = ("table_1.csv", "table_1.md", "table_2.csv", "comparisons.csv", "findings.md")
+
+
+def draw(recipe: Recipe, name: str, experiments: Sequence[str]) -> list[Path]:
+    """Draw and save figure `name` for each dataset of its tables; returns the PNGs, none where its experiment was not chosen."""
+    entry, made = GALLERY[name], []
+    for dataset in _datasets(recipe, entry, experiments):
+        tables = [_table(recipe, table) for table in entry.tables]
+        figure = entry.draw(*tables, recipe=recipe, dataset=dataset)
+        part = tables[0][tables[0]["dataset"] == dataset]
+        inputs = [_file(recipe, table) for table in entry.tables]
+        made.append(figures.save(figure, f"{name}_{dataset}", part, recipe, inputs, entry.caption))
+    return made
+
+
+def copy_tables(recipe: Recipe) -> None:
+    """Put the tables beside the figures, so that `figures/<profile>/` is all that a reader needs."""
+    for name in TABLES:
+        source = paths.runs(recipe.profile) / "results" / name
+        (paths.figures(recipe.profile) / name).write_bytes(source.read_bytes())
+        figures.record_origin(name, recipe, [source])
+
+
+def tidy(recipe: Recipe, experiments: Sequence[str]) -> list[str]:
+    """Drop what earlier runs of other experiments left in the profile's figures folder; returns the names that stay."""
+    names = [f"{n}_{d}" for n, entry in GALLERY.items() for d in _datasets(recipe, entry, experiments)]
+    figures.tidy(recipe, {*names, *TABLES})
+    return names
+
+
+def _datasets(recipe: Recipe, entry: Entry, experiments: Sequence[str]) -> list[str]:
+    file = _file(recipe, entry.tables[0])
+    if entry.experiment and entry.experiment not in experiments or not file.is_file():
+        return []
+    return list(dict.fromkeys(_table(recipe, entry.tables[0])["dataset"]))
+
+
+def _file(recipe: Recipe, table: str) -> Path:
+    return paths.runs(recipe.profile) / "results" / f"{table}.csv"
+
+
+def _table(recipe: Recipe, table: str) -> pd.DataFrame:
+    """A table as notebook 06 wrote it; pandas would read an empty one as an error."""
+    file = _file(recipe, table)
+    return pd.read_csv(file) if file.read_text(encoding="utf-8").strip() else pd.DataFrame({"dataset": []})
