@@ -178,7 +178,7 @@ took="$((SECONDS / 60)) min $((SECONDS % 60)) s"
 [ -z "$stopped" ] || stop "Stopped after $took; what is finished stays, and the same command goes on from there." 130
 if [ "$status" -eq 0 ]; then
   printf '%s\n' "Done in $took." "  figures             $ROOT/figures/$name/" "  tables              $runs/results/" \
-    "  executed notebooks  $runs/notebooks/"
+    "  executed notebooks  $runs/notebooks/" "  report              $runs/report/index.html"
   exit 0
 fi
 if grep -q LockException "$log"; then
@@ -186,10 +186,10 @@ if grep -q LockException "$log"; then
 fi
 {
   say "Failed after $took; what is finished stays. The full log: $log"
-  failed=$(sed -n 's/^ *log: \(.*\)\.ipynb.*(check log file.*/\1/p' "$log" | sort -u)
+  failed=$(sed -n 's/^ *log: \([^,(]*\)\.[a-z]*[ ,].*(check log file.*/\1/p' "$log" | sort -u)
   [ -n "$failed" ] || sentence <"$log" || tail -n 5 "$log"
   printf '%s' "$failed" | while IFS= read -r left || [ -n "$left" ]; do
-    say "  $left.ipynb"
+    if [ -f "$left.ipynb" ]; then say "  $left.ipynb"; else say "  $left.log"; fi
     sed -n 's/^.*R2DError: /    /p' "$left.log" 2>/dev/null | tail -n 1
   done
 } >&2

@@ -11,6 +11,7 @@ from r2d.objective import OBJECTIVES
 Run = tuple[str, str, int]  # dataset, method, seed
 RESULT_CODE = ("results", "stats", "studies")
 FIGURE_CODE = ("figures", "figures_llm", "figures_studies", "gallery", "results")
+REPORT_CODE = ("gallery", "report", "report_index")
 ASK_CODE = ("asking", "llm", "llm_local", "llm_server", "zero_shot")
 JUDGE_CODE = ("asking", "judge", "llm", "llm_local", "llm_server", "qualification")
 

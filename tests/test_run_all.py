@@ -272,11 +272,18 @@ def test_a_finished_run_says_where_everything_is_and_keeps_the_log(project):
 def test_a_failed_notebook_is_named_with_its_sentence(project):
     logs = project.root / "runs/mini/logs"
     logs.mkdir(parents=True)
+    (logs / "01_data.ipynb").touch()
     (logs / "01_data.log").write_text("Traceback\nr2d.R2DError: File x.csv, row 3: no label.\n")
     reported = f"    log: {logs}/01_data.ipynb, {logs}/01_data.log (check log file(s) for error details)"
     done = project.run(WORKFLOW=f"echo '{reported}'; exit 1")
     assert done.returncode == 1 and "Done" not in done.stdout
     assert f"  {logs}/01_data.ipynb\n    File x.csv, row 3: no label." in done.stderr
+
+
+def test_a_failed_step_without_a_notebook_is_named_by_its_log(project):
+    log = project.root / "runs/mini/logs/report.log"
+    reported = f"    log: {log} (check log file(s) for error details)"
+    assert f"  {log}\n" in project.run(WORKFLOW=f"echo '{reported}'; exit 1").stderr
 
 
 def test_a_recipe_that_does_not_load_is_reported_by_its_sentence(project):
