@@ -27,6 +27,7 @@ case "$*" in
   '-m pip install'*) echo 'ERROR: no such wheel'; exit "${PIP_EXIT:-0}" ;;
   *overrides.py*) echo mini+abc123; echo '{"train.common.batch": 16}' ;;
   '-m r2d.estimate'*) printf 'plan: %s\\n' "$(cat)" ;;
+  '-m jupyterlab'*) printf 'prefers %s\\n' "${JUPYTER_PREFER_ENV_PATH-}" >>"$CALLS" ;;
   '-m r2d '*) printf 'in %s\\n' "$PWD" >>"$CALLS" ;;
   '-m snakemake'*)
     printf 'data in %s\\ndevices %s\\n' "${R2D_DATA-}" "${CUDA_VISIBLE_DEVICES-none}" >>"$CALLS"; eval "${WORKFLOW:-}" ;;
@@ -318,6 +319,7 @@ def test_tests_and_lab_hand_their_arguments_on(project):
     assert project.calls("-m pytest") == ["-m pytest --numprocesses logical --maxprocesses 4 --dist loadfile -k two words"]
     assert project.run("lab", "--no-browser").returncode == 0
     assert project.calls("-m jupyter") == ["-m jupyterlab --notebook-dir=notebooks --no-browser"]
+    assert project.calls("prefers") == ["prefers 1"]  # this environment's kernel, not one of the user's of the same name
 
 
 def test_own_data_is_looked_for_where_the_caller_is(project):

@@ -261,6 +261,19 @@ def gpu_job(folder, visible) -> subprocess.Popen:
     return subprocess.Popen(command, env=env, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
 
 
+def test_a_notebook_runs_with_its_defaults_without_papermill_in_this_environments_kernel(tmp_path):
+    """As `./run_all.sh lab` does it, although the user has a kernel of the same name that leads elsewhere."""
+    decoy = tmp_path / "user" / "kernels" / "python3"
+    decoy.mkdir(parents=True)
+    (decoy / "kernel.json").write_text('{"argv": ["false"], "display_name": "elsewhere", "language": "python"}')
+    env = os.environ | {"JUPYTER_PREFER_ENV_PATH": "1", "JUPYTER_DATA_DIR": str(tmp_path / "user")}
+    env |= {"R2D_HOME": str(tmp_path), "PYTHONPATH": str(paths.ROOT)}
+    command = [sys.executable, "-m", "nbconvert", "--execute", "--to", "notebook", "--output-dir", str(tmp_path), "01_data.ipynb"]
+    done = subprocess.run(command, cwd=paths.NOTEBOOKS, env=env, capture_output=True, text=True, timeout=180)
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert (paths.NOTEBOOKS / "01_data.ipynb").is_file() and list(tmp_path.glob("runs/mini/triage/data.json"))
+
+
 # --- the whole of it
 
 
