@@ -1,8 +1,8 @@
 """The command line for what was trained, and for training on a table of your own.
 
-    python -m r2d your-data --train tickets.csv --label-column queue
-    python -m r2d predict RUN --file cases.csv --abstain-below 0.6
-    python -m r2d calibrate RUN | export RUN OUT | push FOLDER REPO_ID
+python -m r2d your-data --train tickets.csv --label-column queue
+python -m r2d predict RUN --file cases.csv --abstain-below 0.6
+python -m r2d calibrate RUN | export RUN OUT | push FOLDER REPO_ID
 """
 
 import argparse
@@ -20,9 +20,9 @@ def predict(given: argparse.Namespace) -> None:
     """Labels, probabilities and rationales of cases; the cases themselves are shown only on demand."""
     import r2d
 
-    texts = [given.text] if given.text is not None else _cases(given.file, given.question_column)
+    texts, own = ([given.text], [given.candidates]) if given.text is not None else _cases(given.file, given.question_column)
     model = r2d.load(given.run)
-    found = model.predict(texts, explain=not given.no_rationale, abstain_below=given.abstain_below)
+    found = model.predict(texts, not given.no_rationale, given.abstain_below, () if model.labels else own)
     rows = [
         {"case": number} | ({"text": text} if given.show_text else {}) | asdict(each)
         for number, (text, each) in enumerate(zip(texts, found, strict=True), 1)
@@ -86,17 +86,19 @@ def your_data(given: argparse.Namespace) -> None:
     print(f"Done. Read {out}\nTrained model: {best}\nUse it: python -m r2d predict {best} --text '...'")
 
 
-def _cases(file: Path, column: str) -> list[str]:
+def _cases(file: Path, column: str) -> tuple[list[str], list]:
+    """The cases' texts, and the cells of their column `candidates`, empty where there is none."""
     source = readers.find(str(file))
     columns, rows = readers.composed(*readers.table(source), [column])
     if column not in columns:
         raise R2DError(f"{file.name} has no column {column!r}, only {some(columns)}: name it with --question-column.")
-    texts = [as_text((values or {}).get(column)) or "" for _, values in rows]
+    cells = [((values or {}).get(column), (values or {}).get("candidates") or ()) for _, values in rows]
+    texts = [as_text(cell) or "" for cell, _ in cells]
     if blank := [number for number, text in enumerate(texts, 1) if not text]:
         raise R2DError(f"{file.name}: case {blank[0]} has no text in column {column!r}: fill it in or take that row out.")
     if not texts:
         raise R2DError(f"{file.name} has a header but no cases: give it at least one row.")
-    return texts
+    return texts, [own for _, own in cells]
 
 
 def _line(row: dict) -> str:
@@ -106,7 +108,7 @@ def _line(row: dict) -> str:
 
 
 def _write(rows: list[dict], out: Path) -> None:
-    """A CSV with a column for each label's probability, or JSON lines, by the name's ending."""
+    """A CSV with a column for each label's probability (one for all where cases differ in labels), or JSON lines."""
     if out.suffix not in (".csv", ".jsonl"):
         raise R2DError(f"{out.name} has an unknown ending: name it .csv or .jsonl.")
     try:
@@ -114,12 +116,19 @@ def _write(rows: list[dict], out: Path) -> None:
             if out.suffix == ".jsonl":
                 file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
                 return
-            flat = [row | {f"p({k})": v for k, v in row.pop("probabilities").items()} for row in rows]
+            alike = len({tuple(row["probabilities"]) for row in rows}) == 1
+            flat = [row | _columns(row.pop("probabilities"), alike) for row in rows]
             writer = csv.DictWriter(file, flat[0])
             writer.writeheader()
             writer.writerows(flat)
     except OSError as error:
         raise R2DError(f"{out} cannot be written ({error.strerror}): name a file in a folder that you may write to.") from None
+
+
+def _columns(probabilities: dict[str, float], alike: bool) -> dict:
+    if not alike:
+        return {"probabilities": json.dumps(probabilities, ensure_ascii=False)}
+    return {f"p({label})": share for label, share in probabilities.items()}
 
 
 def parser() -> argparse.ArgumentParser:
@@ -151,6 +160,9 @@ def _add_predict(command: argparse.ArgumentParser) -> None:
     source.add_argument("--text", help="one case")
     source.add_argument("--file", type=Path, help="cases: CSV, TSV, JSON, JSONL or Parquet")
     command.add_argument("--question-column", default="question", metavar="COLUMN")
+    command.add_argument(
+        "--candidates", default="", metavar="A|B", help="what --text chooses from, if cases bring their own"
+    )
     command.add_argument("--out", type=Path, help="write to this .csv or .jsonl instead of the screen")
     command.add_argument("--json", action="store_true", help="print JSON lines")
     command.add_argument("--abstain-below", type=float, metavar="P", help="mark answers less sure than this")

@@ -99,8 +99,10 @@ def calibrate(run_folder: str | Path) -> dict:
         raise R2DError(f"The dataset of {folder} has changed since that run: restore it, or train again on the new one.")
     scored = {}
     for split, records in (("validation", loaded.validation), ("test", loaded.test)):
-        gold = np.array([model.labels.index(record.label) for record in records])
-        scored[split] = model.scores([record.question for record in records]).numpy(), gold
+        place = {label: k for k, label in enumerate(model.labels)}
+        gold = np.array([place[r.label] if place else r.candidates.index(r.label) for r in records])
+        own = [] if place else [record.candidates for record in records]
+        scored[split] = model.scores([record.question for record in records], own).numpy(), gold
     temperature = fit_temperature(*scored["validation"])
     found = {"temperature": temperature, "bins": f"{BINS} bins of equal width"}
     found |= {split: _both(*pair, temperature) for split, pair in scored.items()}

@@ -14,8 +14,9 @@ from typing import Literal
 import yaml
 
 from r2d import R2DError, corpora, paths, readers
-from r2d.records import FIELDS, SPLITS, Dataset, Gate, Record, Splits, as_text, canonical, content_key, cut, some
+from r2d.records import FIELDS, SPLITS, Dataset, Gate, Record, Splits, as_text, canonical, content_key, some
 from r2d.settings import DataSettings, Settings
+from r2d.splits import cut
 
 __all__ = ["Card", "Dataset", "Record", "canonical", "card", "cards", "check", "load"]
 EXPERT_SHARE = 1 / 11  # of the paper's test set: 1,000 PQA-L beside 10,000 PQA-A
@@ -69,6 +70,7 @@ def load(name: str, settings: DataSettings) -> Dataset:
         rationale=settings.rationale if settings.rationale in chosen.rationales else chosen.rationales[0],
         context_mark=chosen.context_mark,
         drop=settings.on_bad_rows == "drop",
+        unexplained=settings.missing_rationale == "label only",
         columns=chosen.columns | settings.columns,
     )
     usual = chosen.sizes[settings.split]
@@ -87,10 +89,10 @@ def _expect_fitting(name: str, chosen: Card, settings: DataSettings) -> None:
         raise R2DError(f"Dataset {name}: `split` is {settings.split!r}; expected {some(chosen.sizes)}.")
     if settings.rationale not in {"rationale", *chosen.rationales}:
         raise R2DError(f"Dataset {name}: `rationale` is {settings.rationale!r}; expected {some(chosen.rationales)}.")
-    unused = {"path"} if chosen.reader == "triage" else set()
+    unused = {"path", "missing_rationale"} if chosen.reader == "triage" else set()
     unused |= {"test_path", "columns"} if chosen.reader != "table" else set()
     for key in sorted(unused):
-        if getattr(settings, key):
+        if getattr(settings, key) != DataSettings.model_fields[key].default:
             raise R2DError(f"Dataset {name}: `{key}` is not for card {settings.card}; remove it or use card table.")
     strange = sorted(set(settings.columns) - set(FIELDS))
     if strange:
@@ -100,12 +102,13 @@ def _expect_fitting(name: str, chosen: Card, settings: DataSettings) -> None:
 def check(dataset: Dataset, context_mark: str | None = None) -> None:
     """Raise `R2DError` if a split is empty, a label is not the dataset's, or two splits share a question."""
     home: dict[bytes, str] = {}
+    known = set(dataset.labels)
     for split, records in dataset.splits.items():
         if not records:
             raise R2DError(f"Dataset {dataset.name}: {split} has no records; give more data or smaller other splits.")
         for position, record in enumerate(records, 1):
             where = f"Dataset {dataset.name}, record {position} of {split}"
-            if record.label not in dataset.labels:
+            if record.label not in (record.candidates or known):
                 raise R2DError(f"{where}: its label is not in the label set; load it through `r2d.data.load`.")
             other = home.setdefault(content_key(record.question, context_mark), split)
             if other != split:
@@ -183,31 +186,35 @@ def _table(chosen: Card, settings: DataSettings, gate: Gate, sizes: dict) -> tup
     if not path:
         raise R2DError(f"Card {settings.card} needs a file. {chosen.get}")
     file = readers.find(path)
-    rows = list(_mapped(file, gate, set(settings.columns)))
+    needed = {"question", "label", *settings.columns} | (set() if gate.unexplained else {gate.rationale})
+    there, rows = _mapped(file, gate, needed)
+    rows, gate.choice = list(rows), "candidates" in there
     if not rows:
         raise R2DError(f"{file.name} has a header but no records: give it at least one row a split.")
-    gate.labels = chosen.labels or _labels(file, rows, gate)
+    gate.labels = () if gate.choice else chosen.labels or _labels(file, rows, gate)
     if not test_path:
         return cut(list(gate.records(file.name, rows)), sizes, settings.seed), file.name
     test_file = readers.find(test_path)
-    fixed = list(gate.records(test_file.name, _mapped(test_file, gate, set(settings.columns))))
+    fixed = list(gate.records(test_file.name, _mapped(test_file, gate, needed | ({"candidates"} & set(there)))[1]))
     pool = list(gate.records(file.name, rows, gate.keys(fixed)))
     sizes = sizes | {"test": settings.test}
     return _around(fixed, pool, settings.seed, gate, sizes), f"{file.name} and {test_file.name}"
 
 
-def _mapped(file: Path, gate: Gate, chosen: set[str]) -> Iterator[readers.Row]:
-    """Rows under the record's field names; without an id column the position is the id."""
+def _mapped(file: Path, gate: Gate, needed: set[str]) -> tuple[dict[str, str], Iterator[readers.Row]]:
+    """The fields that are there, and rows under their names; without an id column the position is the id."""
     columns, rows = readers.composed(*readers.table(file), gate.columns.values())
-    for name in ("question", "label", gate.rationale, *sorted(chosen)):
+    for name in sorted(needed, key=FIELDS.index):
         if gate.columns[name] not in columns:
             raise R2DError(_no_column(file, name, gate.columns[name], columns))
     there = {name: column for name, column in gate.columns.items() if column in columns}
-    for position, (row, values) in enumerate(rows, 1):
-        fallback = {} if "id" in there else {"id": str(position)}
-        if values is not None:
-            values = fallback | {name: values.get(column) for name, column in there.items()}
-        yield row, values
+
+    def named() -> Iterator[readers.Row]:
+        for position, (row, values) in enumerate(rows, 1):
+            fallback = {} if "id" in there else {"id": str(position)}
+            yield row, values and fallback | {name: values.get(column) for name, column in there.items()}
+
+    return there, named()
 
 
 def _no_column(file: Path, name: str, column: str, columns: list[str]) -> str:

@@ -1,43 +1,35 @@
 """Decoding: a label from the predict prompt, then a rationale from the explain prompt that carries *that* label."""
 
-from collections.abc import Iterable, Iterator, Sequence
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
 
 import torch
 from torch import Tensor, nn
 
-from r2d import prompts
+from r2d import backbone, prompts
+from r2d.backbone import Rows, Seq2Seq, pad
 from r2d.data import Record, canonical
-from r2d.objective import IGNORE, Objective
+from r2d.objective import IGNORE, Objective, token_losses
 
 
-def pad(rows: Sequence[Sequence[int]], value: int, device) -> Tensor:
-    """Right-pad id lists to one (rows, longest) tensor."""
-    return torch.nn.utils.rnn.pad_sequence([torch.tensor(r) for r in rows], True, value).to(device)
-
-
-def by_length(rows: Sequence[Sequence[int]], size: int) -> Iterator[list[int]]:
+def by_length(rows: Rows, size: int) -> Iterator[list[int]]:
     """Index batches of rows of like length, longest first."""
     order = sorted(range(len(rows)), key=lambda i: -len(rows[i]))
     yield from (order[i : i + size] for i in range(0, len(order), size))
 
 
 @torch.no_grad()
-def greedy(model: nn.Module, ids: Tensor, mask: Tensor, max_new: int) -> Tensor:
+def greedy(net: Seq2Seq, ids: Tensor, mask: Tensor, max_new: int) -> Tensor:
     """Greedy continuation ids, shape (batch, <= max_new), padded after the end token; equals `generate` without beams.
 
     Written out because stage 2 calls it at every step, where `generate`'s own set-up costs as much as the decoding.
     """
-    config = model.config
-    encoded = model.get_encoder()(input_ids=ids, attention_mask=mask)
-    token = torch.full((len(ids), 1), config.decoder_start_token_id, device=ids.device)
+    config, state, token = net.model.config, net.read(ids, mask), None
     done = torch.zeros(len(ids), dtype=torch.bool, device=ids.device)
-    out, past = [], None
+    out = []
     for _ in range(max_new):
-        step = model(
-            encoder_outputs=encoded, attention_mask=mask, decoder_input_ids=token, past_key_values=past, use_cache=True
-        )  # fmt: skip
-        past = step.past_key_values
-        chosen = step.logits[:, -1].argmax(-1).masked_fill(done, config.pad_token_id)
+        chosen = net.step(state, token).argmax(-1).masked_fill(done, config.pad_token_id)
         out.append(chosen)
         done |= chosen == config.eos_token_id
         if done.all():
@@ -46,61 +38,82 @@ def greedy(model: nn.Module, ids: Tensor, mask: Tensor, max_new: int) -> Tensor:
     return torch.stack(out, 1)
 
 
-def generate(model: nn.Module, tokenizer, rows: Sequence[Sequence[int]], max_new: int, size: int) -> list[str]:
+def generate(net: Seq2Seq, rows: Rows, max_new: int, size: int) -> list[str]:
     """Greedy texts for tokenised prompts, in their order; the model's mode is left as it was found."""
     texts = [""] * len(rows)
-    device = next(model.parameters()).device
     for batch in by_length(rows, size):
-        ids = pad([rows[i] for i in batch], tokenizer.pad_token_id, device)
-        found = greedy(model, ids, ids.ne(tokenizer.pad_token_id).long(), max_new)
-        for i, text in zip(batch, tokenizer.batch_decode(found, skip_special_tokens=True), strict=True):
+        found = greedy(net, *net.batch([rows[i] for i in batch]), max_new)
+        for i, text in zip(batch, net.tokenizer.batch_decode(found, skip_special_tokens=True), strict=True):
             texts[i] = text.strip()
     return texts
 
 
 @torch.no_grad()
-def score(model: nn.Module, tokenizer, rows: Sequence[Sequence[int]], labels: Sequence[str], size: int) -> Tensor:
-    """Exact log-probability of every label text (end token included) given each prompt, shape (rows, labels)."""
-    device = next(model.parameters()).device
-    targets = pad(tokenizer(list(labels))["input_ids"], IGNORE, device)
-    result = torch.empty(len(rows), len(labels))
-    for batch in by_length(rows, max(1, size // len(labels))):
-        ids = pad([rows[i] for i in batch], tokenizer.pad_token_id, device)
-        mask = ids.ne(tokenizer.pad_token_id).long()
-        encoded = model.get_encoder()(input_ids=ids, attention_mask=mask)
-        encoded.last_hidden_state = encoded.last_hidden_state.repeat_interleave(len(labels), 0)
-        wide = targets.repeat(len(batch), 1)
-        logits = model(
-            encoder_outputs=encoded, attention_mask=mask.repeat_interleave(len(labels), 0), labels=wide
-        ).logits.float()  # fmt: skip
-        tokens = -torch.nn.functional.cross_entropy(logits.transpose(1, 2), wide, ignore_index=IGNORE, reduction="none")
-        result[batch] = tokens.sum(1).view(len(batch), len(labels)).cpu()
+def score(net: Seq2Seq, rows: Rows, choices: Sequence[Sequence[str]], size: int) -> Tensor:
+    """Exact log-probability of every text of `choices[i]` (end token included) given prompt i, -inf where it has fewer.
+
+    Shape (rows, most choices). Each prompt is read once; at most `size` continuations are in memory at a time.
+    """
+    distinct = list(dict.fromkeys(text for some in set(map(tuple, choices)) for text in some))
+    targets = dict(zip(distinct, net.targets(distinct), strict=True)) if distinct else {}
+    most = max(map(len, choices), default=0)
+    result = torch.full((len(rows), most), -torch.inf)
+    for batch in by_length(rows, max(1, size // max(1, most))):
+        state = net.read(*net.batch([rows[i] for i in batch]))
+        pairs = [(k, j, targets[text]) for k, i in enumerate(batch) for j, text in enumerate(choices[i])]
+        for part in by_length([target for *_, target in pairs], size):
+            owners, columns, ids = zip(*(pairs[n] for n in part), strict=True)
+            wide = pad(ids, IGNORE, state["mask"].device)
+            logits = net.after(state, torch.tensor(owners, device=wide.device), wide)
+            result[[batch[k] for k in owners], columns] = -token_losses(logits, wide).sum(1).cpu()
     return result
 
 
 class Decoder:
-    """A model with its tokenizer, label set and limits: everything that turns records into predictions."""
+    """A model with its tokenizer, label set and limits: everything that turns records into predictions.
+
+    `labels` is empty where each case brings its own candidates.
+    """
 
     def __init__(self, model: nn.Module, tokenizer, labels: Sequence[str], limits: tuple[int, int], batch: int = 64):
         self.model, self.tokenizer, self.labels, self.batch = model, tokenizer, tuple(labels), batch
+        self.net = backbone.kind(model.config)(model, tokenizer)
         self.max_input, self.max_rationale = limits
-        self.max_label = max(len(ids) for ids in tokenizer(list(labels))["input_ids"])
+        self.max_label = self._longest([self.labels])
 
-    def encode(self, texts: Iterable[str]) -> list[list[int]]:
-        """Token ids of prompts, cut at the one input limit, end token kept."""
-        rows = list(texts)  # none at all stops some tokenizers
-        return self.tokenizer(rows, truncation=True, max_length=self.max_input)["input_ids"] if rows else []
+    def encode(self, texts: Iterable[str]) -> list[array]:
+        """Token ids of prompts, cut at the one input limit."""
+        return _compact(texts, lambda part: self.net.prompts(part, self.max_input))
 
-    def label_texts(self, rows: Sequence[Sequence[int]], how: str = "generate") -> list[str]:
-        """Label texts for tokenised predict prompts: generated freely (the paper's way) or the best of the label set."""
+    def targets(self, texts: Iterable[str], limit: int | None = None) -> list[array]:
+        """Token ids of targets, cut at `limit`, end token kept; those of an empty text are none, as it is not learned."""
+        texts = list(texts)
+        found = iter(_compact(filter(None, texts), lambda part: self.net.targets(part, limit)))
+        return [next(found) if text else array("i") for text in texts]
+
+    def choices(self, records: Sequence[Record]) -> list[tuple[str, ...]]:
+        """What each record's label is chosen from: its own candidates, or the label set."""
+        return [record.candidates or self.labels for record in records]
+
+    def label_texts(self, rows: Rows, how: str = "generate", choices: Sequence[tuple[str, ...]] | None = None) -> list[str]:
+        """Label texts for tokenised predict prompts: generated freely (the paper's way) or the best of each row's `choices`.
+
+        Without `choices` the label set is every row's.
+        """
         if how == "generate":
-            return generate(self.model, self.tokenizer, rows, self.max_label, self.batch)
-        best = score(self.model, self.tokenizer, rows, self.labels, self.batch).argmax(1)
-        return [self.labels[i] for i in best]
+            longest = self.max_label or self._longest(choices or ())
+            return generate(self.net, rows, longest, self.batch)
+        choices = choices or [self.labels] * len(rows)
+        best = score(self.net, rows, choices, self.batch)
+        return [some[k] for some, k in zip(choices, best.argmax(1).tolist(), strict=True)] if len(rows) else []
+
+    def _longest(self, choices: Iterable[Sequence[str]]) -> int:
+        texts = list(dict.fromkeys(text for some in choices for text in some))
+        return max((len(ids) for ids in self.net.targets(texts)), default=0) if texts else 0
 
     def rationales(self, prompted: Sequence[str]) -> list[str]:
         """Greedy rationales of explain prompts."""
-        return generate(self.model, self.tokenizer, self.encode(prompted), self.max_rationale, self.batch)
+        return generate(self.net, self.encode(prompted), self.max_rationale, self.batch)
 
     def predict(self, records: Sequence[Record], objective: Objective, how: str = "generate") -> list[dict]:
         """Predictions of `records` as dicts; a label outside the set is kept as written, with `valid` False.
@@ -109,31 +122,33 @@ class Decoder:
         label predicted from the rationale alone (consistency and sufficiency, Reason2Decide-C).
         """
         self.model.eval()
-        raw = self.label_texts(self.encode(prompts.predict(r.question) for r in records), how)
+        raw = self.label_texts(self.encode(prompts.predict(r.text) for r in records), how, self.choices(records))
         rows = [row(record, text, self.labels) for record, text in zip(records, raw, strict=True)]
         if objective.explains:
             self._explain(records, rows, objective.rationale_prompt == "given label", how)
         return rows
 
     def _explain(self, records: Sequence[Record], rows: list[dict], given: bool, how: str) -> None:
-        asked = [prompts.explain(r.question, row["label"] if given else None) for r, row in zip(records, rows, strict=True)]
+        asked = [prompts.explain(r.text, row["label"] if given else None) for r, row in zip(records, rows, strict=True)]
         written = self.rationales(asked)
         under_gold = list(written)
         wrong = [i for i, (r, row) in enumerate(zip(records, rows, strict=True)) if given and row["label"] != r.label]
-        redone = self.rationales([prompts.explain(records[i].question, records[i].label) for i in wrong])
+        redone = self.rationales([prompts.explain(records[i].text, records[i].label) for i in wrong])
         for i, text in zip(wrong, redone, strict=True):
             under_gold[i] = text
-        again = self.label_texts(self.encode(prompts.predict(text) for text in written), how)
-        for row, text, gold_text, label in zip(rows, written, under_gold, again, strict=True):
-            row |= {"rationale": text, "label_from_rationale": canonical(label, self.labels) or label}
+        alone = [prompts.predict(prompts.case(text, r.candidates)) for r, text in zip(records, written, strict=True)]
+        choices = self.choices(records)
+        again = self.label_texts(self.encode(alone), how, choices)
+        for row, text, gold_text, label, known in zip(rows, written, under_gold, again, choices, strict=True):
+            row |= {"rationale": text, "label_from_rationale": canonical(label, known) or label}
             if given:
                 row["rationale_given_gold"] = gold_text
 
 
 def row(record: Record, text: str, labels: Sequence[str]) -> dict:
-    """A prediction of `record` from a label text, without a rationale yet."""
-    label = canonical(text, labels)
-    return {
+    """A prediction of `record` from a label text, without a rationale yet; `labels` give way to its own candidates."""
+    label = canonical(text, record.candidates or labels)
+    found = {
         "id": record.id,
         "gold": record.label,
         "label": label or text,
@@ -142,3 +157,10 @@ def row(record: Record, text: str, labels: Sequence[str]) -> dict:
         "rationale": "",
         "reason": record.reason,
     }
+    return found | ({"candidates": list(record.candidates)} if record.candidates else {})
+
+
+def _compact(texts: Iterable[str], encode: Callable[[list[str]], list[list[int]]]) -> list[array]:
+    """Ids of texts, tokenised a thousand at a time into arrays: a list of ints takes ten times the memory."""
+    texts = iter(texts)
+    return [array("i", ids) for part in iter(lambda: list(islice(texts, 1000)), []) for ids in encode(part)]

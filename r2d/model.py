@@ -1,34 +1,33 @@
-"""Encoder-decoder models: any checkpoint by name or path, tuned in full, by LoRA or by QLoRA."""
+"""Models: any encoder-decoder or decoder-only checkpoint by name or path, tuned in full, by LoRA or by QLoRA."""
 
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from r2d import R2DError, env, paths
+from r2d import R2DError, assets, backbone, env, paths
 from r2d.settings import LoraSettings, Tuning
 
 
-def locate(backbone: str) -> str:
-    """Path or hub name of a backbone; `mini-base` is the one shipped with the project."""
-    return str(paths.BASE) if backbone == "mini-base" else backbone
+def locate(name: str) -> str:
+    """Path or hub name of a backbone; `mini-base` is shipped with the project, an asset such as `smollm2` is fetched."""
+    if name in assets.ASSETS:
+        return str(assets.converted(name))
+    return str(paths.BASE) if name == "mini-base" else name
 
 
-def load_tokenizer(backbone: str):
-    """The backbone's tokenizer; it must append its end token and have a padding token."""
-    from transformers import AutoTokenizer
-
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(locate(backbone))
-    except (OSError, ValueError) as error:
-        raise _unavailable(backbone) from error
-    if tokenizer.pad_token_id is None or tokenizer("a")["input_ids"][-1] != tokenizer.eos_token_id:
-        raise R2DError(f"The tokenizer of {backbone!r} has no padding or end token; choose an encoder-decoder such as T5.")
+def load_tokenizer(name: str):
+    """The backbone's tokenizer; one without a padding token pads with its end token, which it must have."""
+    tokenizer = _open("AutoTokenizer", name)
+    if tokenizer.eos_token_id is None:
+        raise R2DError(f"The tokenizer of {name!r} has no end token: choose a backbone whose tokenizer has one.")
+    if tokenizer.pad_token_id is None:
+        tokenizer.pad_token = tokenizer.eos_token
     return tokenizer
 
 
-def load(backbone: str, tuning: Tuning, lora: LoraSettings, dropout: float, init: Path | None = None) -> nn.Module:
-    """A model ready to train: fresh from `backbone`, or from `init`, the `model/` folder of a finished run.
+def load(name: str, tuning: Tuning, lora: LoraSettings, dropout: float, init: Path | None = None) -> nn.Module:
+    """A model ready to train: fresh from the backbone `name`, or from `init`, the `model/` folder of a finished run.
 
     `full` trains every weight; `lora` and `qlora` train an adapter on all linear layers over frozen weights, which
     `qlora` holds in 4-bit NF4 with double quantisation (Dettmers et al. 2023), on CUDA and on CPU; transformers keeps T5's
@@ -38,22 +37,23 @@ def load(backbone: str, tuning: Tuning, lora: LoraSettings, dropout: float, init
     if init is not None and not init.is_dir():
         raise R2DError(f"There is no checkpoint at {init}; run the method it belongs to first.")
     if tuning == "full":
-        return _pretrained(str(init) if init else locate(backbone), dropout)
+        return _pretrained(str(init) if init else name, dropout)
     from peft import LoraConfig, PeftModel, get_peft_model
 
-    model = _pretrained(locate(backbone), dropout, four_bits() if tuning == "qlora" else None)
+    model = _pretrained(name, dropout, four_bits() if tuning == "qlora" else None)
     if init is not None:
         return PeftModel.from_pretrained(model, init, is_trainable=True)
     shape = LoraConfig(
-        r=lora.r, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules="all-linear", task_type="SEQ_2_SEQ_LM"
+        r=lora.r, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules="all-linear",
+        task_type=backbone.kind(model.config).task,
     )  # fmt: skip
     return get_peft_model(model, shape)
 
 
-def save(model: nn.Module, tokenizer, backbone: str, folder: Path) -> None:
+def save(model: nn.Module, tokenizer, name: str, folder: Path) -> None:
     """Save weights or adapter (safetensors) and the tokenizer; an adapter names its backbone, never a local path."""
     if hasattr(model, "peft_config"):
-        model.peft_config["default"].base_model_name_or_path = backbone
+        model.peft_config["default"].base_model_name_or_path = name
         model.save_pretrained(folder, save_embedding_layers=False)  # else peft asks the hub for the backbone's vocabulary
         (folder / "README.md").unlink(missing_ok=True)  # peft's stub of a model card, with a local path in it
     else:
@@ -67,18 +67,16 @@ def count(model: nn.Module) -> dict[str, int]:
     return {"parameters": total, "trainable": sum(p.numel() for p in model.parameters() if p.requires_grad)}
 
 
-def _pretrained(source: str, dropout: float, quantisation=None) -> nn.Module:
-    from transformers import AutoModelForSeq2SeqLM
+def _pretrained(name: str, dropout: float, quantisation=None) -> nn.Module:
     from transformers.utils import logging
 
     logging.disable_progress_bar()
     where = {"device_map": {"": env.device()}} if quantisation is not None else {}
-    try:
-        model = AutoModelForSeq2SeqLM.from_pretrained(
-            source, dtype=torch.float32, quantization_config=quantisation, **where
-        )  # fmt: skip
-    except (OSError, ValueError) as error:
-        raise _unavailable(source) from error
+    kind = backbone.kind(_open("AutoConfig", name))
+    model = _open(kind.auto, name, dtype=torch.float32, quantization_config=quantisation, **where)
+    if kind is backbone.Causal:  # chat models may have several end tokens, or none for padding: the tokenizer's count here
+        tokenizer = load_tokenizer(name)
+        model.config.eos_token_id, model.config.pad_token_id = tokenizer.eos_token_id, tokenizer.pad_token_id
     for module in model.modules():
         if isinstance(module, nn.Dropout):
             module.p = dropout
@@ -99,8 +97,15 @@ def four_bits():
     )
 
 
-def _unavailable(name: str) -> R2DError:
-    return R2DError(
-        f"The model {name!r} could not be loaded: it is neither an encoder-decoder checkpoint folder here nor one a model hub "
-        "gave; check the name and the network, or set the recipe's `backbone` to a local folder."
-    )
+def _open(auto: str, name: str, **how):
+    """What a class of transformers makes of a checkpoint."""
+    import transformers
+
+    source = locate(name)
+    try:
+        return getattr(transformers, auto).from_pretrained(source, **how)
+    except (OSError, ValueError) as error:
+        raise R2DError(
+            f"The model {name!r} could not be loaded: it is neither a language model's folder here nor one a model hub "
+            "gave; check the name and the network, or set the recipe's `backbone` to a local folder."
+        ) from error

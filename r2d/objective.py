@@ -23,9 +23,7 @@ def label_weight(step: int, max_steps: int, peak: float = 0.7, warmup: float = 0
     return peak * min(1.0, step / ramp) if ramp > 0 else peak
 
 
-def sampling_probability(
-    step: int, max_steps: int, cap: float = 0.9, warmup: float = 0.05, ramp: float = 0.6
-) -> float:
+def sampling_probability(step: int, max_steps: int, cap: float = 0.9, warmup: float = 0.05, ramp: float = 0.6) -> float:
     """Probability p(t) that a rationale prompt carries the model's own label instead of the gold one.
 
     0 while `step` < W, then `min(cap, (t - W) / M)` with W = `warmup * max_steps`, M = `ramp * max_steps`.
@@ -128,6 +126,13 @@ def coins(seed: int, step: int, size: int, probability: float) -> "Tensor":
 
     generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
     return torch.rand(size, generator=generator) < probability
+
+
+def token_losses(logits: "Tensor", targets: "Tensor") -> "Tensor":
+    """Cross-entropy of each token, shape (batch, length), 0 for `IGNORE`; minus a row's sum is its text's log-probability."""
+    from torch.nn.functional import cross_entropy
+
+    return cross_entropy(logits.float().transpose(1, 2), targets, ignore_index=IGNORE, reduction="none")
 
 
 def token_loss(logits: "Tensor", targets: "Tensor") -> "Tensor":

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from r2d import R2DError, config, paths, readers
-from r2d.records import as_text, some
+from r2d.records import as_text, canonical, category, options, some
 
 NOTEBOOK = "09_your_dataset"
 NAME = "yours"  # what the dataset is called in the recipe
@@ -34,13 +34,16 @@ ENDINGS = ("Please help.", "Thanks!", "This is urgent.", "Kind regards", "I wrot
 
 @dataclass(frozen=True)
 class Table:
-    """A user's rows as texts by field, and where they came from; a field without a column is empty in every row."""
+    """A user's rows as texts by field, and where they came from; a field without a column is empty in every row.
+
+    Where the files have a column `candidates`, each row has its own options there (none if they are not 2 or more texts).
+    """
 
     train_file: str
     test_file: str
     columns: dict[str, str]
-    train: list[dict[str, str]]
-    test: list[dict[str, str]]
+    train: list[dict[str, Any]]
+    test: list[dict[str, Any]]
     digest: str
 
     @property
@@ -111,9 +114,8 @@ def recipe(table: Table, profile: str, tuning: str, more: dict[str, Any] | None 
     shipped = config.load(profile)
     kind = "invented example tickets" if Path(table.train_file) == paths.home() / "example_tickets.csv" else "your own data"
     meaning = "; these numbers mean nothing" if profile == "smoke" else ""
-    columns = table.columns if table.explained else table.columns | {"rationale": table.columns["label"]}  # SFT reads none
-    entry = {"card": "table", "path": table.train_file, "test_path": table.test_file or None, "columns": columns}
-    if table.explained and not all(row["rationale"] for row in table.train + table.test):
+    entry = {"card": "table", "path": table.train_file, "test_path": table.test_file or None, "columns": table.columns}
+    if not all(row["rationale"] for row in table.train + table.test):
         entry["missing_rationale"] = "label only"
     made = {"note": f"{profile} on {kind}, content {table.digest}{meaning}", f"datasets.{NAME}": entry}
     titles = {"stage1": "Stage 1", "sft": "SFT", "r2d": "R2D"}
@@ -131,13 +133,25 @@ def methods(table: Table, tuning: str) -> list[str]:
     return [f"{objective}-{tuning}" for objective in (("stage1", "sft", "r2d") if table.explained else ("sft",))]
 
 
-def _rows(path: str, columns: dict[str, str]) -> list[dict[str, str]]:
+def kind(row: dict[str, Any]) -> str:
+    """The class of a row: its label or, among candidates of its own, their position; "" for a label outside them."""
+    if "candidates" not in row:
+        return row["label"]
+    known = canonical(row["label"], row["candidates"])
+    return category(known, row["candidates"]) if known else ""
+
+
+def _rows(path: str, columns: dict[str, str]) -> list[dict[str, Any]]:
     source = readers.find(path)
     found, rows = readers.composed(*readers.table(source), columns.values())
     for field, column in columns.items():
         if column not in found:
             raise R2DError(_no_column(source.name, field, column, list(found)))
-    texts = [{f: as_text((values or {}).get(columns.get(f))) or "" for f in FIELDS} for _, values in rows]
+    texts = []
+    for _, values in rows:
+        texts.append({f: as_text((values or {}).get(columns.get(f))) or "" for f in FIELDS})
+        if "candidates" in found:
+            texts[-1]["candidates"] = options((values or {}).get("candidates")) or ()
     if not texts:
         raise R2DError(f"{source.name} has a header but no records: give it at least a few rows a label.")
     return texts
@@ -150,15 +164,23 @@ def _no_column(file: str, field: str, column: str, found: list[str]) -> str:
     return f"{file} has no column {column!r} for the {field}, only {some(found)}{hint}{none}"
 
 
-def _expect_learnable(file: str, column: str, rows: list[dict[str, str]]) -> None:
-    kinds = {row["label"].casefold() for row in rows if row["label"]}
+def _expect_learnable(file: str, column: str, rows: list[dict[str, Any]]) -> None:
+    labels = [label for label in map(kind, rows) if label]
+    kinds = {label.casefold() for label in labels}
+    if not kinds and any(row["label"] for row in rows):
+        raise R2DError(
+            f"{file}: no row's label (column {column!r}) is among its own candidates: write the option's text as the label, and "
+            "the options as a list or with | between them; or rename column 'candidates' if it is none."
+        )
     if not kinds:
         raise R2DError(f"{file}: column {column!r} is empty in every row: name the column that holds the labels.")
+    if len(kinds) == 1 and "candidates" in rows[0]:
+        raise R2DError(f"{file}: every row's label is its {kinds.pop()}, so only that would be learned: shuffle the candidates.")
     if len(kinds) == 1:
         raise R2DError(f"{file}: column {column!r} has one label only, so there is nothing to decide: name another column.")
-    if 2 * len(kinds) > len(rows):
+    if 2 * len(kinds) > len(labels):
         raise R2DError(
-            f"{file}: column {column!r} has {len(kinds)} different labels in {len(rows)} rows, too few to learn any: "
+            f"{file}: column {column!r} has {len(kinds)} different labels in {len(labels)} rows, too few to learn any: "
             "if it holds notes, name the label column, otherwise give more rows a label."
         )
 

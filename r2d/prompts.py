@@ -1,8 +1,16 @@
-"""The three prompt forms of the paper (released code), in one place."""
+"""The three prompt forms of the paper (released code), and how a case shows its own candidates, in one place."""
+
+from collections.abc import Sequence
 
 PREDICT = "predict: {question}"
 EXPLAIN = "explain: {question}"
 EXPLAIN_LABEL = "given label: {label}, explain: {question}"
+CHOICE = "options: {candidates}; case: {question}"
+
+
+def case(question: str, candidates: Sequence[str] = ()) -> str:
+    """What stands for `{question}`: the question, after its own candidates if it brings any, so that a cut spares them."""
+    return CHOICE.format(candidates=" | ".join(candidates), question=question) if candidates else question
 
 
 def predict(question: str) -> str:

@@ -73,8 +73,8 @@ def qualify(chat: Chat, prompt: Template, dataset: Dataset, settings: JudgeSetti
     """The judge's qualification on a dataset's test records, a row a corruption, with the verdict in the column `passed`.
 
     `accuracy`: share of pairs whose gold case gets strictly more overall (a tie, or a missing answer, is not more), with its
-    interval. `kappa`: agreement with itself over `repeats` gradings of all these cases, each time in another order of
-    cases and criteria. A judge passes with accuracy and kappa at or above the settings' in every corruption.
+    interval. `kappa`: agreement with itself over `repeats` gradings of all these cases, each time with the criteria in another
+    order. A judge passes with accuracy and kappa at or above the settings' in every corruption.
     Raises `R2DError` when no corruption can be made.
     """
     built = pairs(dataset.test, dataset.labels, settings.qualification, seed)
@@ -97,12 +97,18 @@ def qualify(chat: Chat, prompt: Template, dataset: Dataset, settings: JudgeSetti
 
 
 def self_agreement(gradings: Sequence[Graded]) -> float:
-    """Mean quadratic weighted kappa over pairs of gradings of the same cases, criteria pooled; 0 with nothing to compare."""
+    """Mean quadratic weighted kappa over the criteria and over pairs of gradings of the same cases; 0 with nothing to compare.
+
+    A criterion that always gets the same grade tells nothing and is left out.
+    """
     found = []
     for one, other in combinations(gradings, 2):
-        both = [(a[c], b[c]) for a, b in zip(one.grades, other.grades, strict=True) if a and b for c in CRITERIA]
-        found.append(kappa(*zip(*both, strict=True)) if both else 0.0)
-    return sum(found) / len(found)
+        both = [(a, b) for a, b in zip(one.grades, other.grades, strict=True) if a and b]
+        for name in CRITERIA:
+            first, second = ([grades[name] for grades in side] for side in (zip(*both, strict=True) if both else ((), ())))
+            if len({*first, *second}) > 1:
+                found.append(kappa(first, second))
+    return sum(found) / (len(found) or 1)
 
 
 def verdict(table: pd.DataFrame) -> str:

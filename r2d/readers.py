@@ -21,23 +21,27 @@ HUB = "hub:"
 
 @dataclass(frozen=True)
 class HubTable:
-    """One split of a hub dataset, written `hub:<id>[:<config>][#<split>]`; the split is train unless said."""
+    """One split of a hub dataset, written `hub:<id>[:<config>][@<revision>][#<split>]`; the split is train unless said.
+
+    A dataset that is still a script can be read at the revision `refs/convert/parquet`, which the hub makes.
+    """
 
     name: str
 
     @property
-    def parts(self) -> tuple[str, str | None, str]:
-        """Dataset id, configuration (None: the only one) and split."""
+    def parts(self) -> tuple[str, str | None, str | None, str]:
+        """Dataset id, configuration (None: the only one), revision (None: the newest) and split."""
         which, _, split = self.name.removeprefix(HUB).partition("#")
+        which, _, revision = which.partition("@")
         repo, _, config = which.partition(":")
-        return repo, config or None, split or "train"
+        return repo, config or None, revision or None, split or "train"
 
 
 def find(path: str) -> Path | HubTable:
     """The file or folder `path`; a relative one is looked for here, in `R2D_DATA`, then in the project.
 
-    `hub:<id>[:<config>][#<split>]` is a hub dataset, which is fetched when it is read. Raises `R2DError` when a file is
-    in none of those places.
+    `hub:<id>[:<config>][@<revision>][#<split>]` is a hub dataset, which is fetched when it is read. Raises `R2DError` when a
+    file is in none of those places.
     """
     if path.startswith(HUB):
         return HubTable(path)
@@ -154,7 +158,7 @@ def _parquet(path: Path) -> tuple[list[str], Iterable[Row]]:
 def composed(columns: list[str], rows: Iterable[Row], wanted: Iterable[str]) -> tuple[list[str], Iterable[Row]]:
     """The table with a column more for each of `wanted` that is a text over columns, e.g. `{premise} so: {hypothesis}`.
 
-    Such a text over a column that is not there is left out; one over an empty cell is empty.
+    Such a text over a column that is not there is left out; one over an empty cell is empty; a list of texts is joined.
     """
     texts = {text: re.findall(r"{([^{}]+)}", text) for text in wanted}
     texts = {text: names for text, names in texts.items() if names and set(names) <= set(columns)}
@@ -168,6 +172,7 @@ def composed(columns: list[str], rows: Iterable[Row], wanted: Iterable[str]) -> 
 
 
 def _fill(text: str, cells: dict[str, Any]) -> str:
+    cells = {name: " ".join(map(str, cell)) if isinstance(cell, list) else cell for name, cell in cells.items()}
     if any(cell is None or cell != cell or not str(cell).strip() for cell in cells.values()):
         return ""
     return re.sub(r"{([^{}]+)}", lambda found: str(cells[found[1]]).strip(), text)
@@ -177,9 +182,9 @@ def _hub(source: HubTable) -> tuple[list[str], Iterable[Row]]:
     """A hub dataset through `datasets`, class numbers as their names; its data files only, never its code."""
     from datasets import ClassLabel, load_dataset
 
-    repo, config, split = source.parts
+    repo, config, revision, split = source.parts
     try:
-        loaded = load_dataset(repo, config, split=split)
+        loaded = load_dataset(repo, config, split=split, revision=revision)
     except Exception as error:  # the hub, the network, the cache and the files each have their own
         raise R2DError(
             f"The hub dataset {repo!r} (configuration {config or 'default'}, split {split}) could not be loaded "

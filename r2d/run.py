@@ -19,8 +19,8 @@ from r2d.config import Recipe
 from r2d.objective import OBJECTIVES
 
 # Not `config`: what a recipe means for a run is in the run's settings.
-TRAINING_CODE = ("baselines", "checkpoint", "corpora", "data", "decode", "model", "objective", "prompts", "readers", "records",
-                 "run", "train", "triage")  # fmt: skip
+TRAINING_CODE = ("backbone", "baselines", "checkpoint", "corpora", "data", "decode", "model", "objective", "prompts", "readers",
+                 "records", "run", "splits", "train", "triage")  # fmt: skip
 METRIC_CODE = ("assets", "bertscore", "metrics", "stats")
 
 
@@ -124,7 +124,9 @@ def load_decoder(folder: Path):
     found = read(folder)
     made, labels = found["config"], found["metrics"].get("labels")
     method, dataset = made["method"], dict(made["dataset"])
-    if not labels:  # stage 1 was not measured, so it kept none
+    if any("candidates" in row for row in found["predictions"][:1]):
+        labels = ()  # those of the metrics are positions
+    elif not labels:  # stage 1 was not measured, so it kept none
         labels = data.load(dataset.pop("name"), DataSettings(**dataset)).labels
     tokenizer = model.load_tokenizer(str(folder / "model"))
     net = model.load(made["backbone"], method["tuning"], LoraSettings(**made["lora"] or {}), 0.0, folder / "model")
@@ -174,7 +176,7 @@ def _neural(recipe: Recipe, method: str, wanted: dict, loaded, part: Path) -> tu
     model.save(net, tokenizer, wanted["backbone"], part / "model")
     began = time.perf_counter()
     rows = decoder.predict(loaded.test, goal, recipe.decode.labels) if goal.decides else []
-    more = {"training": outcome, **model.count(net), "test_seconds": time.perf_counter() - began}
+    more = {"training": outcome, "auto_class": decoder.net.auto, **model.count(net), "test_seconds": time.perf_counter() - began}
     return rows, {**more, "quantisation": "nf4, double" if chosen.tuning == "qlora" else None}
 
 

@@ -16,7 +16,8 @@ class Settings(BaseModel):
 class DataSettings(Settings):
     """Which records a dataset gives (`None` sizes take all there are) and what it changes in training.
 
-    An `optional` dataset is left out where its files are not; `methods` and `seeds` narrow the experiments on it.
+    Of rows without a rationale, `missing_rationale: label only` has the label learned alone. An `optional` dataset is left
+    out where its files are not; `methods` and `seeds` narrow the experiments on it.
     """
 
     card: str
@@ -31,6 +32,7 @@ class DataSettings(Settings):
     test_path: str | None = None
     columns: dict[str, str] = {}
     on_bad_rows: Literal["stop", "drop"] = "stop"
+    missing_rationale: Literal["stop", "label only"] = "stop"
     max_input_tokens: int | None = Field(None, gt=0)
     max_rationale_tokens: int | None = Field(None, gt=0)
     train_overrides: dict[str, Any] = {}

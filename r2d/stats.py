@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 from scipy import stats
+from scipy.sparse import csr_array
 from statsmodels.stats.multitest import multipletests
 
 from r2d import R2DError
@@ -45,10 +46,11 @@ def f1_intervals(confusion: Sequence[Sequence[int]], resamples: int = 1000, seed
     n, classes = int(counts.sum()), len(counts)
     if n < 2:
         return {"macro": None, "per_class": [None] * classes}
-    drawn = np.random.default_rng(seed).multinomial(n, counts.ravel() / n, size=resamples)
-    drawn = drawn.reshape(resamples, classes, classes + 1)
-    hits = drawn[:, range(classes), range(classes)]
-    f1 = _f1(hits, drawn.sum(axis=1)[:, :classes], drawn.sum(axis=2))
+    cells = np.union1d(np.flatnonzero(counts), counts.size - 1)  # of 2,000 classes' 4 million few are filled
+    drawn = np.random.default_rng(seed).multinomial(n, counts.ravel()[cells] / n, size=resamples)
+    gold, predicted = np.divmod(cells, classes + 1)
+    one_hot = [csr_array((np.ones_like(k), (range(len(k)), k)), (len(k), classes + 1))[:, :classes] for k in (gold, predicted)]
+    f1 = _f1((drawn * (gold == predicted)) @ one_hot[0], drawn @ one_hot[1], drawn @ one_hot[0])
     return {"macro": _percentiles(f1.mean(axis=1)), "per_class": [_percentiles(f1[:, k]) for k in range(classes)]}
 
 

@@ -14,9 +14,11 @@ from torch import Tensor, nn
 from tqdm import tqdm
 
 from r2d import R2DError, checkpoint, env, objective, prompts
+from r2d.backbone import Rows, pad
 from r2d.data import Record, canonical
-from r2d.decode import Decoder, pad
+from r2d.decode import Decoder
 from r2d.objective import IGNORE, Objective
+from r2d.records import category, positions
 from r2d.settings import TrainSettings
 
 LOG_EVERY = 10
@@ -24,38 +26,45 @@ LOG_EVERY = 10
 
 @dataclass
 class Encoded:
-    """A split tokenised once: id lists of both prompts (gold label in the second, if the objective names one) and targets."""
+    """A split tokenised once: ids of both prompts (gold label in the second, if the objective names one) and of targets.
+
+    A record without a rationale has no tokens there, and so no part in that loss.
+    """
 
     records: Sequence[Record]
-    predict: list[list[int]]
-    explain: list[list[int]]
-    label: list[list[int]]
-    rationale: list[list[int]]
+    predict: Rows
+    explain: Rows
+    label: Rows
+    rationale: Rows
 
 
 def encode(records: Sequence[Record], decoder: Decoder, goal: Objective) -> Encoded:
-    """Tokenise every prompt and target of `records`; targets are cut at their limit, end token kept."""
+    """Tokenise every prompt and target of `records`; rationales are cut at their limit, end token kept.
+
+    A method that only explains takes the records that have a rationale.
+    """
     given = goal.rationale_prompt == "given label"
-    cut = dict(truncation=True, max_length=decoder.max_rationale)
+    if not goal.decides:
+        records = [r for r in records if r.rationale]
     return Encoded(
         records,
-        decoder.encode(prompts.predict(r.question) for r in records),
-        decoder.encode(prompts.explain(r.question, r.label if given else None) for r in records),
-        decoder.tokenizer([r.label for r in records])["input_ids"],
-        decoder.tokenizer([r.rationale for r in records], **cut)["input_ids"],
+        decoder.encode(prompts.predict(r.text) for r in records),
+        decoder.encode(prompts.explain(r.text, r.label if given else None) for r in records),
+        decoder.targets(r.label for r in records),
+        decoder.targets((r.rationale for r in records), decoder.max_rationale),
     )
 
 
 def batch_order(seed: int, size: int, step: int, batch: int) -> list[int]:
     """Example indices of one optimiser step: consecutive parts of a fresh permutation an epoch."""
-    permutations: dict[int, list[int]] = {}
+    permutations: dict[int, Tensor] = {}
     chosen = []
     for position in range(step * batch, (step + 1) * batch):
         epoch, offset = divmod(position, size)
         if epoch not in permutations:
             generator = torch.Generator().manual_seed(seed * 1_000_003 + epoch)
-            permutations[epoch] = torch.randperm(size, generator=generator).tolist()
-        chosen.append(permutations[epoch][offset])
+            permutations[epoch] = torch.randperm(size, generator=generator)
+        chosen.append(int(permutations[epoch][offset]))
     return chosen
 
 
@@ -88,7 +97,14 @@ class Trainer:
         self.stopper = checkpoint.Stopper(settings.patience, goal.selection_start(settings.steps))
 
     def fit(self, train: Sequence[Record], validation: Sequence[Record], title: str = "training") -> dict:
-        """Train, validate, stop early; returns steps, best score and seconds. Raises `R2DError` on a non-finite loss."""
+        """Train, validate, stop early; returns steps, best score and seconds.
+
+        Raises `R2DError` on a non-finite loss, and for a method that explains where there is no rationale to learn from.
+        """
+        parts = {"training": train} | ({} if self.goal.decides else {"validation": validation})
+        bare = [name for name, part in parts.items() if not any(r.rationale for r in part)]
+        if self.goal.explains and bare:
+            raise R2DError(f"None of the {bare[0]} records has a rationale to learn from: give some, or train SFT instead.")
         self.train_set, self.valid_set = (encode(part, self.decoder, self.goal) for part in (train, validation))
         self.folder.mkdir(parents=True, exist_ok=True)
         start = self._resume()
@@ -133,12 +149,13 @@ class Trainer:
         for start in range(0, len(own), size):  # like lengths together: less padding
             part = order[start : start + size]
             rows = [own[k] for k in part]
+            why = [k for k in part if len(self.train_set.rationale[own[k]])]
             tasks = (
                 (0, a, [self.train_set.predict[i] for i in rows], [self.train_set.label[i] for i in rows]),
-                (1, 1 - a, [explain[k] for k in part], [self.train_set.rationale[i] for i in rows]),
+                (1, 1 - a, [explain[k] for k in why], [self.train_set.rationale[own[k]] for k in why]),
             )
             for task, weight, sources, targets in tasks:
-                if weight > 0 or (task == 0 and self.goal.decides):
+                if sources and (weight > 0 or (task == 0 and self.goal.decides)):
                     total = self._loss(sources, targets)
                     self.accelerator.backward(weight * total / tokens[task])
                     sums[task] += total.item()
@@ -157,19 +174,22 @@ class Trainer:
     def _explain_prompts(self, indices: list[int], mine: range, step: int, p: float) -> tuple[list[list[int]], int, int]:
         """This process's rationale prompts; where the coin asks, the model's own greedy label replaces the gold one.
 
+        No label is sampled for a record without a rationale.
+
         Returns the prompts, how many were sampled and how many of those labels were wrong (both over all processes).
         """
         rows = [indices[j] for j in mine]
         chosen = [self.train_set.explain[i] for i in rows]
         flips = objective.coins(self.seed, step, len(indices), p).tolist() if p > 0 else [False] * len(indices)
-        asked = [k for k, j in enumerate(mine) if flips[j]]
+        asked = [k for k, j in enumerate(mine) if flips[j] and len(self.train_set.rationale[rows[k]])]
         wrong = 0
         if asked:
             self.model.train(self.goal.sample_in_train_mode)
-            labels = self.decoder.label_texts([self.train_set.predict[rows[k]] for k in asked])
             records = [self.train_set.records[rows[k]] for k in asked]
-            own = [canonical(text, self.decoder.labels) or text for text in labels]
-            fresh = self.decoder.encode(prompts.explain(r.question, label) for r, label in zip(records, own, strict=True))
+            choices = self.decoder.choices(records)
+            labels = self.decoder.label_texts([self.train_set.predict[rows[k]] for k in asked], choices=choices)
+            own = [canonical(text, known) or text for text, known in zip(labels, choices, strict=True)]
+            fresh = self.decoder.encode(prompts.explain(r.text, label) for r, label in zip(records, own, strict=True))
             for k, ids in zip(asked, fresh, strict=True):
                 chosen[k] = ids
             wrong = sum(label != r.label for r, label in zip(records, own, strict=True))
@@ -177,12 +197,11 @@ class Trainer:
         drawn, wrong = self.accelerator.reduce(counts, "sum").tolist()
         return chosen, drawn, wrong
 
-    def _loss(self, sources: list[list[int]], targets: list[list[int]]) -> Tensor:
+    def _loss(self, sources: Rows, targets: Rows) -> Tensor:
         """Summed token cross-entropy of targets given sources."""
-        padding, device = self.decoder.tokenizer.pad_token_id, self.accelerator.device
-        ids, labels = pad(sources, padding, device), pad(targets, IGNORE, device)
+        labels = pad(targets, IGNORE, self.accelerator.device)
         with self.accelerator.autocast():
-            logits = self.model(input_ids=ids, attention_mask=ids.ne(padding).long(), labels=labels).logits
+            logits = self.decoder.net.forced(*self.decoder.net.batch(sources), labels)
         return objective.token_loss(logits, labels)
 
     def _update(self, step: int) -> None:
@@ -218,12 +237,15 @@ class Trainer:
         self.accelerator.wait_for_everyone()
 
     def _macro_f1(self) -> float:
-        labels, own = list(self.decoder.labels), self._mine(len(self.valid_set.records))
-        texts = self.decoder.label_texts([self.valid_set.predict[i] for i in own])
-        pairs = [(i, canonical(text, labels) or "") for i, text in zip(own, texts, strict=True)]
-        found = dict(self._gather(pairs))
-        gold = [r.label for r in self.valid_set.records]
-        predicted = [found[i] for i in range(len(gold))]
+        """Over the label set, or over the positions of the candidates."""
+        records, own = self.valid_set.records, self._mine(len(self.valid_set.records))
+        choices = self.decoder.choices([records[i] for i in own])
+        texts = self.decoder.label_texts([self.valid_set.predict[i] for i in own], choices=choices)
+        answers = [canonical(text, known) or "" for text, known in zip(texts, choices, strict=True)]
+        found = dict(self._gather(list(zip(own, answers, strict=True))))
+        gold = [r.category for r in records]
+        predicted = [category(found[i], r.candidates) for i, r in enumerate(records)]
+        labels = list(self.decoder.labels or positions(r.candidates for r in records))
         return float(f1_score(gold, predicted, labels=labels, average="macro", zero_division=0))
 
     @torch.no_grad()

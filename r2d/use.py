@@ -1,7 +1,7 @@
 """Using what was trained: labels with their probabilities, rationales, and when to leave a case to a person.
 
-    model = r2d.load("runs/mini/triage/r2d-full/seed1")
-    model.predict(["chest pain x 2h, sweaty"], abstain_below=0.6)
+model = r2d.load("runs/mini/triage/r2d-full/seed1")
+model.predict(["chest pain x 2h, sweaty"], abstain_below=0.6)
 """
 
 import json
@@ -15,6 +15,9 @@ from r2d import R2DError, prompts, run
 from r2d.calibration import FILE
 from r2d.decode import Decoder, score
 from r2d.objective import OBJECTIVES, Objective
+from r2d.records import MOST_CANDIDATES, options, some
+
+Choices = Sequence[Sequence[str]]
 
 
 @dataclass(frozen=True)
@@ -32,51 +35,78 @@ class Prediction:
 
 
 class Predictor:
-    """A finished run's model: `labels` is its label set, `temperature` that of its calibration (1 without one)."""
+    """A finished run's model: `labels` is its label set, `temperature` that of its calibration (1 without one).
+
+    Where each case brings its own candidates `labels` is empty, and a case is given with them: `candidates[i]` of `texts[i]`.
+    """
 
     def __init__(self, decoder: Decoder, objective: Objective, title: str, temperature: float = 1.0):
         self.decoder, self.objective, self.title, self.temperature = decoder, objective, title, temperature
         self.labels = decoder.labels
         decoder.model.eval()
 
-    def scores(self, texts: Sequence[str]) -> torch.Tensor:
-        """Exact log-probability of every label's text, shape (texts, labels); not normalised over the label set."""
-        rows = self.decoder.encode(map(prompts.predict, _checked(texts)))
-        return score(self.decoder.model, self.decoder.tokenizer, rows, self.labels, self.decoder.batch)
+    def scores(self, texts: Sequence[str], candidates: Choices = ()) -> torch.Tensor:
+        """Exact log-probability of every label's text, shape (texts, labels); not normalised over the label set.
 
-    def predict(self, texts: Sequence[str], explain: bool = True, abstain_below: float | None = None) -> list[Prediction]:
-        """A prediction for each text, in order; probabilities sum to 1 over the label set.
+        A case with fewer candidates than another has -inf in their place.
+        """
+        choices = self._choices(texts, candidates)
+        rows = self.decoder.encode(map(prompts.predict, self._cases(texts, choices)))
+        return score(self.decoder.net, rows, choices, self.decoder.batch)
+
+    def predict(
+        self, texts: Sequence[str], explain: bool = True, abstain_below: float | None = None, candidates: Choices = ()
+    ) -> list[Prediction]:
+        """A prediction for each text, in order; probabilities sum to 1 over the label set or the case's own candidates.
 
         The label is the likeliest of the set, so it is always valid, where the run's metrics measure the label as freely
-        generated. Raises `R2DError` for a blank text or an `abstain_below` outside 0 to 1.
+        generated. Raises `R2DError` for a blank text, missing or unwanted candidates or an `abstain_below` outside 0 to 1.
         """
         if abstain_below is not None and not 0 <= abstain_below <= 1:
             raise R2DError(f"abstain_below is {abstain_below}: give a probability between 0 and 1.")
-        found = torch.softmax(self.scores(texts).double() / self.temperature, 1)
-        best = [self.labels[k] for k in found.argmax(1).tolist()]
-        written = self._rationales(texts, best) if explain and self.objective.explains else [None] * len(best)
+        choices = self._choices(texts, candidates)
+        found = torch.softmax(self.scores(texts, candidates).double() / self.temperature, 1).tolist()
+        best = [own[row.index(max(row))] for own, row in zip(choices, found, strict=True)]
+        cases = self._cases(texts, choices)
+        written = self._rationales(cases, best) if explain and self.objective.explains else [None] * len(best)
         return [
-            Prediction(label, dict(zip(self.labels, row, strict=True)), why, max(row), max(row) < (abstain_below or 0))
-            for label, row, why in zip(best, found.tolist(), written, strict=True)
+            Prediction(label, dict(zip(own, row, strict=False)), why, max(row), max(row) < (abstain_below or 0))
+            for label, own, row, why in zip(best, choices, found, written, strict=True)
         ]
 
-    def explain_under(self, text: str) -> dict[str, str]:
+    def explain_under(self, text: str, candidates: Sequence[str] = ()) -> dict[str, str]:
         """The rationale that the model writes for `text` under each possible label: what it would say for another answer.
 
         Raises `R2DError` for a model whose rationale does not depend on a label.
         """
         if not self.explains_labels:
             raise R2DError(f"{self.title} writes no rationale for a given label: load a run of R2D instead.")
-        written = self._rationales([*_checked([text])] * len(self.labels), self.labels)
-        return dict(zip(self.labels, written, strict=True))
+        (choices,) = found = self._choices([text], [candidates])
+        written = self._rationales(self._cases([text], found) * len(choices), choices)
+        return dict(zip(choices, written, strict=True))
 
     @property
     def explains_labels(self) -> bool:
         """Whether rationales are written for a given label (R2D), so that they can be asked for under each."""
         return self.objective.explains and self.objective.rationale_prompt == "given label"
 
-    def _rationales(self, texts: Sequence[str], labels: Sequence[str]) -> list[str]:
-        pairs = zip(texts, labels, strict=True)
+    def _choices(self, texts: Sequence[str], candidates: Choices) -> list[tuple[str, ...]]:
+        """What each text's label is chosen from."""
+        own = list(candidates) or [()] * len(_checked(texts))
+        if len(own) != len(texts):
+            raise R2DError(f"There are {len(texts)} texts and candidates for {len(own)}: give candidates for each text.")
+        if self.labels and any(own):
+            raise R2DError(f"{self.title} has a label set of its own, {some(self.labels)}: leave the candidates out.")
+        found = [self.labels or options(each) for each in own]
+        if None in found:
+            raise R2DError(f"Case {found.index(None) + 1} needs 2 to {MOST_CANDIDATES} different candidates of its own.")
+        return found
+
+    def _cases(self, texts: Sequence[str], choices: list[tuple[str, ...]]) -> list[str]:
+        return [prompts.case(t, () if self.labels else own) for t, own in zip(_checked(texts), choices, strict=True)]
+
+    def _rationales(self, cases: Sequence[str], labels: Sequence[str]) -> list[str]:
+        pairs = zip(cases, labels, strict=True)
         return self.decoder.rationales([prompts.explain(t, label if self.explains_labels else None) for t, label in pairs])
 
 

@@ -27,8 +27,9 @@ def worked(dataset: Dataset, k: int) -> list[Shot]:
 def ask(recipe: Recipe, name: str, llm: str, chat: Chat) -> pd.DataFrame:
     """Ask `llm` about the first test cases of dataset `name`; returns its rows of `table`.
 
-    Writes predictions, metrics and what it took to `runs/<profile>/<dataset>/zero-shot/<llm>/`. A missing answer counts as an
-    invalid label; `label_scored` is the likeliest of the label set, where the backend can tell.
+    Writes predictions, metrics and what it took to `runs/<profile>/<dataset>/zero-shot/<llm>/` (`few-shot-<k>` with k worked
+    examples). A missing answer counts as an invalid label; `label_scored` is the likeliest of the label set, where the backend
+    can tell.
     """
     dataset, settings = data.load(name, recipe.datasets[name]), recipe.zero_shot
     records, prompt = dataset.test[: settings.cases], template("zero_shot", settings.prompt).choosing(label=dataset.labels)
@@ -40,7 +41,8 @@ def ask(recipe: Recipe, name: str, llm: str, chat: Chat) -> pd.DataFrame:
     if any(best):
         found["scored"] = metrics.evaluate(_labels_only(rows, "label_scored"), dataset.labels, recipe.metrics)
     _write(recipe, name, llm, rows, found, asked, chat)
-    named = {"dataset": name, "kind": "zero-shot", "name": llm, "title": recipe.llms[llm].title}
+    title = recipe.llms[llm].title + (f" ({len(shots)} examples)" if shots else "")
+    named = {"dataset": name, "kind": "zero-shot", "name": llm, "title": title}
     shared = named | {"parameters": recipe.llms[llm].parameters, "parse_rate": 1 - asked.missing_rate, "seeds": 1}
     return pd.DataFrame([shared | {"how": how} | _scores([each]) for how, each in found.items()])
 
@@ -125,7 +127,8 @@ def _scores(found: Sequence[dict]) -> dict:
 
 
 def _write(recipe: Recipe, name: str, llm: str, rows: list[dict], found: dict, asked: Asked, chat: Chat) -> None:
-    folder = paths.runs(recipe.profile) / name / "zero-shot" / llm
+    k = recipe.zero_shot.shots
+    folder = paths.runs(recipe.profile) / name / (f"few-shot-{k}" if k else "zero-shot") / llm
     folder.mkdir(parents=True, exist_ok=True)
     took = {"model": recipe.llms[llm].model_dump(), "zero_shot": recipe.zero_shot.model_dump(), "totals": asdict(chat.totals)}
     took |= {k: v for k, v in asdict(asked).items() if k != "answers"}

@@ -35,6 +35,11 @@ def reply(text: str | None = "fine", finish: str = "stop", **more) -> Callable:
     return body(json.dumps(completion(text, finish, **more)).encode())
 
 
+def answering(rule: Callable[[dict], str]) -> Callable:
+    """A good reply whose text is what `rule` makes of the request."""
+    return lambda handler: reply(rule(handler.asked))(handler)
+
+
 def slow(seconds: float, then: Callable) -> Callable:
     """A reply that takes its time."""
 
@@ -65,7 +70,7 @@ class Flaky(ThreadingHTTPServer):
 
 class _Handler(BaseHTTPRequestHandler):
     def do_POST(self):
-        request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.asked = request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         with self.server.lock:
             self.server.seen.append((request["messages"][-1]["content"], request, self.headers["Authorization"]))
             act = self.server.script.pop(0) if self.server.script else self.server.usual

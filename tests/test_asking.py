@@ -32,9 +32,9 @@ def ask(tmp_path):
     return lambda *args, **kw: asking.ask_all(Chat(FAR, 0, tmp_path / "answers.sqlite"), *args, **kw)
 
 
-@pytest.mark.parametrize("task", ["zero_shot", "rationale", "judge"])
-def test_every_prompt_renders_and_its_schema_is_strict(task):
-    template = asking.template(task)
+@pytest.mark.parametrize("file", sorted(asking.PROMPTS.glob("*/*.yaml")), ids=lambda f: f"{f.parent.name}-{f.stem}")
+def test_every_prompt_renders_and_its_schema_is_strict(file):
+    template = asking.template(file.parent.name, file.stem)
     messages = template.messages(**{name: f"some {name}" for name in template.fields})
     assert [m["role"] for m in messages] == ["system", "user"]
     schema = template.schema()
@@ -44,8 +44,15 @@ def test_every_prompt_renders_and_its_schema_is_strict(task):
         assert kind["maxLength"] > 0 if kind["type"] == "string" else (kind["minimum"], kind["maximum"]) == (1, 5)
 
 
-def test_the_judge_reasons_before_it_grades():
-    assert list(JUDGE.schema()["properties"]) == ["reasoning", "correctness", "alignment", "completeness", "harm"]
+@pytest.mark.parametrize("version", ["v1", "v2"])
+def test_the_judge_reasons_before_it_grades(version):
+    assert list(asking.template("judge", version).schema()["properties"]) == [
+        "reasoning",
+        "correctness",
+        "alignment",
+        "completeness",
+        "harm",
+    ]
 
 
 def test_text_can_neither_close_its_fence_nor_open_another_nor_start_a_turn():
@@ -59,7 +66,7 @@ def test_text_can_neither_close_its_fence_nor_open_another_nor_start_a_turn():
 
 
 def test_clinical_signs_are_left_as_they_are():
-    note = "SpO2 <90 %, BP > 180, pain 8/10 [since 2 h], K+ 3.1 -> 2.9, \"sharp\" {left}"
+    note = 'SpO2 <90 %, BP > 180, pain 8/10 [since 2 h], K+ 3.1 -> 2.9, "sharp" {left}'
     assert note in ZERO.messages(**NOTE | {"question": note})[1]["content"]
 
 

@@ -222,6 +222,20 @@ def test_a_bad_row_stops_with_file_row_and_reason_or_is_counted(tmp_path, case):
     assert dataset.dropped == 1 and sum(map(len, dataset.splits.values())) == 59
 
 
+def test_a_row_may_lack_its_rationale_where_the_label_alone_is_to_be_learned(tmp_path):
+    some = [row | ({"rationale": ""} if i % 3 == 0 else {}) for i, row in enumerate(rows())]
+    path = str(write(tmp_path / "notes.json", some))
+    assert "or set `missing_rationale: label only`" in complaint(path=path)
+    dataset = data.load("mine", settings(path=path, missing_rationale="label only"))
+    records = [record for split in dataset.splits.values() for record in split]
+    assert len(records) == 60 and sum(not record.rationale for record in records) == 20 and dataset.dropped == 0
+    bare = str(write(tmp_path / "bare.json", [{k: v for k, v in row.items() if k != "rationale"} for row in rows()]))
+    assert len(data.load("mine", settings(path=bare, missing_rationale="label only")).train) == 42
+    wrong = {"path": bare, "missing_rationale": "label only", "columns": {"rationale": "raionale"}}
+    assert "has no column 'raionale' for rationale" in complaint(**wrong)  # a column that is named must be there
+    assert "`missing_rationale` is not for card triage" in complaint(card="triage", missing_rationale="label only")
+
+
 def test_csv_rows_are_numbered_as_in_a_spreadsheet_and_must_be_whole(tmp_path):
     broken = rows()
     broken[6]["rationale"] = ""

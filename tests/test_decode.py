@@ -42,7 +42,7 @@ def test_greedy_equals_generate_without_beams(decoder, prompts_, by):
     mask = ids.ne(0).long()
     with torch.no_grad():
         wanted = decoder.model.generate(ids, attention_mask=mask, do_sample=False, num_beams=1, max_new_tokens=20)[:, 1:]
-    found = greedy(decoder.model, ids, mask, 20)
+    found = greedy(decoder.net, ids, mask, 20)
     assert found.shape == wanted.shape and torch.equal(found, wanted)
 
 
@@ -50,18 +50,18 @@ def test_greedy_ends_each_row_at_its_end_token_and_all_at_the_limit(decoder, pro
     shake(decoder, 0.2)
     ids = pad(prompts_, 0, "cpu")
     decoder.model.config.eos_token_id = -1
-    free = greedy(decoder.model, ids, ids.ne(0).long(), 7)
+    free = greedy(decoder.net, ids, ids.ne(0).long(), 7)
     assert free.shape == (len(prompts_), 7)
     end = decoder.model.config.eos_token_id = free[0, 3].item()  # a token that really comes, in the middle of some rows
-    for row, before in zip(greedy(decoder.model, ids, ids.ne(0).long(), 7).tolist(), free.tolist(), strict=True):
+    for row, before in zip(greedy(decoder.net, ids, ids.ne(0).long(), 7).tolist(), free.tolist(), strict=True):
         stop = before.index(end) + 1 if end in before else 7
         assert row == before[:stop] + [0] * (7 - stop)
 
 
 def test_batches_by_length_give_what_one_by_one_gives_in_the_callers_order(decoder, prompts_):
     shake(decoder, 0.2)
-    together = generate(decoder.model, decoder.tokenizer, prompts_, 16, size=5)
-    alone = [generate(decoder.model, decoder.tokenizer, [row], 16, size=1)[0] for row in prompts_]
+    together = generate(decoder.net, prompts_, 16, size=5)
+    alone = [generate(decoder.net, [row], 16, size=1)[0] for row in prompts_]
     assert together == alone and len(set(together)) > 3
     batches = list(by_length(prompts_, 5))
     assert sorted(i for batch in batches for i in batch) == list(range(len(prompts_)))
@@ -72,13 +72,13 @@ def test_batches_by_length_give_what_one_by_one_gives_in_the_callers_order(decod
 @pytest.mark.parametrize("training", [True, False])
 def test_generating_leaves_the_models_mode_as_it_was(decoder, prompts_, training):
     decoder.model.train(training)
-    generate(decoder.model, decoder.tokenizer, prompts_[:2], 2, 2)
-    score(decoder.model, decoder.tokenizer, prompts_[:2], decoder.labels, 2)
+    generate(decoder.net, prompts_[:2], 2, 2)
+    score(decoder.net, prompts_[:2], [decoder.labels] * 2, 2)
     assert decoder.model.training is training
 
 
 def test_scores_are_the_exact_log_probabilities_of_each_label(decoder, prompts_):
-    found = score(decoder.model, decoder.tokenizer, prompts_, decoder.labels, size=16)
+    found = score(decoder.net, prompts_, [decoder.labels] * len(prompts_), size=16)
     for i, row in enumerate(prompts_):
         for k, label in enumerate(decoder.labels):
             target = decoder.tokenizer(label)["input_ids"]
@@ -93,7 +93,7 @@ def test_scores_are_the_exact_log_probabilities_of_each_label(decoder, prompts_)
 
 def test_scored_labels_are_the_most_probable_of_the_set(decoder, prompts_):
     texts = decoder.label_texts(prompts_, "score")
-    best = score(decoder.model, decoder.tokenizer, prompts_, decoder.labels, 64)
+    best = score(decoder.net, prompts_, [decoder.labels] * len(prompts_), 64)
     assert set(texts) <= set(decoder.labels)
     assert [decoder.labels.index(t) for t in texts] == best.argmax(1).tolist()
 
@@ -102,7 +102,7 @@ def spied(decoder, monkeypatch, labels):
     """A decoder whose labels are given; returns the lists of prompts it encodes."""
     asked, encode, answers = [], decoder.encode, iter(labels)
     monkeypatch.setattr(decoder, "encode", lambda texts: (asked.append(list(texts)), encode(asked[-1]))[1])
-    monkeypatch.setattr(decoder, "label_texts", lambda rows, how="generate": next(answers))
+    monkeypatch.setattr(decoder, "label_texts", lambda rows, how="generate", choices=None: next(answers))
     return asked
 
 

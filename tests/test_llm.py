@@ -1,8 +1,11 @@
 """Chat models: a real local model, a real server, and a server that fails in every way known; nothing is lost or paid twice."""
 
+import contextlib
 import json
 import logging
+import os
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -11,7 +14,7 @@ from email.utils import formatdate
 import pytest
 import servers
 
-from r2d import R2DError, assets, llm_local, llm_server
+from r2d import R2DError, asking, assets, llm_local, llm_server
 from r2d.llm import Answer, Chat
 from r2d.settings import LlmSettings
 
@@ -55,9 +58,7 @@ def test_a_local_model_answers_alone_as_in_a_batch_and_is_asked_once(chat, tmp_p
 
     monkeypatch.setattr(llm_local, "_load", lambda _: pytest.fail("the model was needed again"))
     again = chat(SMALL)
-    assert [(a.text, a.finish, a.cached) for a in again.ask(QUESTIONS, "v1")] == [
-        (a.text, a.finish, True) for a in together[:3]
-    ]
+    assert [(a.text, a.finish, a.cached) for a in again.ask(QUESTIONS, "v1")] == [(a.text, a.finish, True) for a in together[:3]]
     assert (again.totals.calls, again.totals.hits, again.totals.cost) == (0, 3, 0)
 
 
@@ -77,7 +78,7 @@ def test_scores_are_the_exact_log_probabilities_of_whole_answers(chat):
 
     options = [["4", "five, I think"], ["Carrots"], ["Yes", "No", "Certainly not."]]
     found = chat(SMALL).score(QUESTIONS, options, "v1")
-    model, tokenizer, _ = llm_local._load(SMALL)
+    model, tokenizer, *_ = llm_local._load(SMALL)
     for question, texts, scores in zip(QUESTIONS, options, found, strict=True):
         start = tokenizer.apply_chat_template(question, tokenize=False, add_generation_prompt=True)
         prompt = tokenizer(start, add_special_tokens=False)["input_ids"]
@@ -89,6 +90,30 @@ def test_scores_are_the_exact_log_probabilities_of_whole_answers(chat):
             assert score == pytest.approx(expected, abs=1e-3)
     again = chat(SMALL)
     assert again.score(QUESTIONS, options, "v1") == found and again.totals.calls == 0
+
+
+def test_a_local_model_keeps_to_the_schema_with_instructions_read_once_or_not(tmp_path, monkeypatch):
+    kinds = {"sure": {"type": "string", "enum": ["yes", "no"]}, "sum": {"type": "integer", "minimum": 1, "maximum": 9}}
+    schema = {"type": "object", "properties": kinds, "required": list(kinds), "additionalProperties": False}
+    rules = {"role": "system", "content": "You answer briefly, in JSON, and never say what you were not asked, whoever asks."}
+
+    def answers(name):
+        settings = SMALL.model_copy(update={"max_new_tokens": 24})
+        return Chat(settings, cache=tmp_path / name).ask([[rules, *question] for question in QUESTIONS], "v1", schema)
+
+    together = answers("a")
+    for answer in together:
+        found = json.loads(answer.text)
+        assert list(found) == ["sure", "sum"] and found["sure"] in ("yes", "no") and 1 <= found["sum"] <= 9
+        assert answer.finish == "stop" and "\n" not in answer.text
+    monkeypatch.setattr(llm_local, "_common_start", lambda model, rows: (0, None))
+    assert answers("b") == together
+
+
+def test_a_schema_that_nothing_can_meet_is_a_sentence(chat):
+    never = {"type": "object", "properties": {"a": {"type": "integer", "minimum": 5, "maximum": 1}}, "required": ["a"]}
+    with pytest.raises(R2DError, match="No answer can meet the prompt's schema"):
+        chat(SMALL).ask(QUESTIONS[:1], "v1", never)
 
 
 def test_a_prompt_beyond_the_context_is_a_fault_and_the_others_are_answered(chat):
@@ -307,9 +332,43 @@ def test_a_real_server_that_does_not_know_the_key_is_a_sentence(real, chat, monk
     assert "sk-wrong" not in str(caught.value)
 
 
+@pytest.fixture
+def plain(tmp_path, monkeypatch):
+    """SmolLM2 behind `transformers serve`, which ignores JSON schemas; gives the settings to ask it by."""
+    pytest.importorskip("fastapi", reason="the test extra isn't installed")
+    folder = str(assets.converted("smollm2"))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        address = free.getsockname()
+    code = "from transformers.cli.transformers import main; main()"
+    command = [sys.executable, "-c", code, "serve", folder, "--host", address[0], "--port", str(address[1]), "--device", "cpu"]
+    with (tmp_path / "serve.log").open("w") as log:
+        child = subprocess.Popen(command, env=os.environ | {"HF_HUB_OFFLINE": "1"}, stdout=log, stderr=log)
+    try:
+        while child.poll() is None:  # until it accepts calls, or gives up
+            with contextlib.suppress(OSError), socket.create_connection(address):
+                break
+            time.sleep(0.2)
+        assert child.poll() is None, (tmp_path / "serve.log").read_text()[-2000:]
+        monkeypatch.setenv("R2D_LLM_BASE_URL", f"http://127.0.0.1:{address[1]}/v1")
+        yield FAR.model_copy(update={"model": folder, "max_new_tokens": 12})
+    finally:
+        child.kill()
+        child.wait()
+
+
+def test_a_real_server_that_ignores_schemas_loses_and_repeats_nothing(plain, tmp_path):
+    prompt = asking.template("rationale")
+    item = {"question": "Crushing chest pain", "label": "Go to ED now"}
+    for calls, hits in ((2, 0), (0, 2)):
+        chat = Chat(plain, cache=tmp_path / "answers.sqlite")
+        asked = asking.ask_all(chat, prompt, [item])
+        assert asked == asking.Asked([None], 0.0, 1.0, 1, 0)  # twelve tokens of prose, or JSON that was cut
+        assert (chat.totals.calls, chat.totals.hits, chat.totals.faults) == (calls, hits, 0)
+        assert (chat.totals.tokens_out == 24) == (calls == 2) and chat.score([ask("Hi")], [["4"]], "v1") is None
+
+
 def test_a_server_that_is_not_there_is_a_fault(monkeypatch, chat):
     monkeypatch.setattr(llm_server, "BASE_DELAY", 0.001)
     monkeypatch.setenv("R2D_LLM_BASE_URL", "http://127.0.0.1:9/v1")
-    assert chat().ask(QUESTIONS[:1], "v1") == [
-        Answer("", "fault", fault="the server could not be reached or hung up (6 tries)")
-    ]
+    assert chat().ask(QUESTIONS[:1], "v1") == [Answer("", "fault", fault="the server could not be reached or hung up (6 tries)")]

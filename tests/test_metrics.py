@@ -190,3 +190,16 @@ def test_any_spelling_of_the_reason_counts_as_naming_it():
     reasons = ["blue lips|cyanosis", "blue lips|cyanosis", "blue lips|cyanosis"]
     rationales = ["The deciding finding is Blue  lips.", "cyanosis -> 911", "wheeze"]
     assert metrics.reason_share(reasons, rationales)["per_example"] == [1, 1, 0]
+
+
+def test_rationales_are_compared_where_there_is_a_gold_one(no_model):
+    whole = predictions()
+    partly = [p | ({"rationale_gold": ""} if i % 2 else {}) for i, p in enumerate(whole)]
+    measure = lambda rows: metrics.evaluate(rows, LABELS, MetricSettings(bertscore="minilm", resamples=100))  # noqa: E731
+    found, alone = measure(partly), measure(whole[::2])
+    for name in ("sentence_bleu", "bertscore_f1", "corpus_bleu"):
+        assert found["metrics"][name]["n"] == len(whole[::2]) < found["n"]
+        assert found["metrics"][name]["value"] == pytest.approx(alone["metrics"][name]["value"])
+    assert [v is None for v in found["per_example"]["sentence_bleu"]] == [bool(i % 2) for i in range(len(whole))]
+    bare = measure([p | {"rationale_gold": ""} for p in whole])
+    assert not {"sentence_bleu", "bertscore_f1", "corpus_bleu"} & set(bare["metrics"]) and "accuracy" in bare["metrics"]

@@ -162,40 +162,46 @@ def test_a_folder_without_weights_is_one_sentence(tmp_path):
         model.load(str(tmp_path), "full", SMALL, 0.0)
 
 
-def test_a_decoder_only_model_is_one_sentence(tmp_path):
-    from transformers import GPT2Config, GPT2LMHeadModel
+def test_an_encoder_is_one_sentence(tmp_path):
+    from transformers import BertConfig, BertModel
 
-    GPT2LMHeadModel(GPT2Config(vocab_size=64, n_embd=8, n_layer=1, n_head=1)).save_pretrained(tmp_path)
-    with pytest.raises(R2DError, match="neither an encoder-decoder checkpoint"):
+    BertModel(BertConfig(vocab_size=64, hidden_size=8, num_hidden_layers=1, num_attention_heads=1)).save_pretrained(tmp_path)
+    with pytest.raises(R2DError, match="is an encoder and can't write"):
         model.load(str(tmp_path), "full", SMALL, 0.0)
 
 
-@pytest.fixture
-def bart(tmp_path):
-    """A tiny untrained BART with the base's tokenizer: an encoder-decoder that is no T5."""
-    from transformers import BartConfig, BartForConditionalGeneration
+@pytest.fixture(params=["bart", "mt5"])
+def other(request, tmp_path):
+    """A tiny untrained encoder-decoder of another family, with the base's tokenizer."""
+    from transformers import BartConfig, BartForConditionalGeneration, MT5Config, MT5ForConditionalGeneration
 
     tokenizer = model.load_tokenizer("mini-base")
     pad_id, end = tokenizer.pad_token_id, tokenizer.eos_token_id
     sizes = {"encoder_attention_heads": 2, "decoder_attention_heads": 2, "encoder_ffn_dim": 16, "decoder_ffn_dim": 16}
     special = {"pad_token_id": pad_id, "eos_token_id": end, "bos_token_id": end, "decoder_start_token_id": end}
-    shape = BartConfig(
-        vocab_size=len(tokenizer), d_model=16, encoder_layers=1, decoder_layers=1, max_position_embeddings=128,
-        forced_eos_token_id=None, **sizes, **special,
-    )  # fmt: skip
     torch.manual_seed(0)
-    BartForConditionalGeneration(shape).save_pretrained(tmp_path / "bart")
-    tokenizer.save_pretrained(tmp_path / "bart")
-    return str(tmp_path / "bart")
+    if request.param == "bart":
+        shape = BartConfig(
+            vocab_size=len(tokenizer), d_model=16, encoder_layers=1, decoder_layers=1, max_position_embeddings=128,
+            forced_eos_token_id=None, **sizes, **special,
+        )  # fmt: skip
+        net = BartForConditionalGeneration(shape)
+    else:
+        net = MT5ForConditionalGeneration(MT5Config(
+            vocab_size=len(tokenizer), d_model=16, d_kv=8, num_heads=2, d_ff=16, num_layers=1, decoder_start_token_id=0,
+        ))  # fmt: skip
+    net.save_pretrained(tmp_path / "other")
+    tokenizer.save_pretrained(tmp_path / "other")
+    return str(tmp_path / "other")
 
 
-@pytest.mark.parametrize("tuning", ["full", "lora"])
-def test_another_encoder_decoder_trains_and_decodes(tuning, bart, records, tmp_path):
-    net = model.load(bart, tuning, SMALL, 0.1)
-    decoder = Decoder(net, model.load_tokenizer(bart), records.labels, (64, 8))
+@pytest.mark.parametrize("tuning", ["full", "lora", "qlora"])
+def test_another_encoder_decoder_trains_and_decodes(tuning, other, records, tmp_path):
+    net = model.load(other, tuning, SMALL, 0.1)
+    decoder = Decoder(net, model.load_tokenizer(other), records.labels, (64, 8))
     outcome = fit(decoder, records, tmp_path / "run", "r2d-always")
     rows = decoder.predict(records.test, objective.named("r2d-always"), "score")
     assert outcome["steps"] == 2 and len(rows) == 8 and all(row["valid"] for row in rows)
-    model.save(net, decoder.tokenizer, bart, tmp_path / "saved")
-    again = model.load(bart, tuning, SMALL, 0.0, tmp_path / "saved")
+    model.save(net, decoder.tokenizer, other, tmp_path / "saved")
+    again = model.load(other, tuning, SMALL, 0.0, tmp_path / "saved")
     assert torch.allclose(logits(again, decoder.tokenizer), logits(net, decoder.tokenizer), atol=1e-5)

@@ -30,7 +30,7 @@ def everything(folder: Path) -> str:
 def label_scores(net, recipe, notes):
     loaded = data.load("triage", recipe.datasets["triage"])
     decoder = decode.Decoder(net.eval(), model.load_tokenizer("mini-base"), loaded.labels, recipe.limits("triage"))
-    return decode.score(net, decoder.tokenizer, decoder.encode(notes), loaded.labels, 8)
+    return decode.score(decoder.net, decoder.encode(notes), [loaded.labels] * len(notes), 8)
 
 
 def test_the_card_says_what_the_runs_files_say(made):

@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from dataclasses import replace
 
 import pytest
 import torch
@@ -199,6 +200,63 @@ def test_dropout_of_the_recipe_reaches_every_layer(records, fresh):
     shares = [m.p for m in net.modules() if isinstance(m, torch.nn.Dropout)]
     shares += [m.dropout for m in net.modules() if isinstance(getattr(m, "dropout", None), float)]  # T5's attention
     assert len(shares) > 10 and set(shares) == {0.3}
+
+
+# --- records without a rationale
+
+
+@pytest.fixture
+def partly(records):
+    """The tiny dataset, every other record without its rationale."""
+    cut = lambda part: [replace(r, rationale="") if i % 2 else r for i, r in enumerate(part)]  # noqa: E731
+    return replace(records, splits={name: cut(part) for name, part in records.splits.items()})
+
+
+@pytest.mark.parametrize("name", ["dss", "r2d"])
+def test_records_without_a_rationale_teach_the_label_only(name, partly, fresh, tmp_path):
+    decoder, batch = fresh(partly), partly.train[:8]
+    net, tokenizer, goal = copy.deepcopy(decoder.model), decoder.tokenizer, objective.named(name, ALWAYS if name == "r2d" else {})
+    explained = [r for r in batch if r.rationale]
+    with torch.no_grad():
+        ids = lambda text, limit: tokenizer(text, truncation=True, max_length=limit)["input_ids"]  # noqa: E731
+        own = [own_label(net.eval(), tokenizer, r.question, partly.labels) if name == "r2d" else None for r in explained]
+        asked = [prompts.explain(r.question, label) for r, label in zip(explained, own, strict=True)]
+        label = torch.cat([token_log_probs(net, ids(f"predict: {r.question}", 64), ids(r.label, 99)) for r in batch])
+        why = torch.cat(
+            [token_log_probs(net, ids(p, 64), ids(r.rationale, 24)) for p, r in zip(asked, explained, strict=True)]
+        )
+    for size in (None, 1):  # with 1, some micro-batches have no rationale at all
+        again = fresh(partly)
+        _, (step,), _ = fit(again, goal, settings(micro_batch=size), partly, tmp_path / f"{size}")
+        a = goal.label_weight
+        assert step["loss"] == pytest.approx(-a * label.mean().item() - (1 - a) * why.mean().item(), rel=1e-5)
+        assert step["sampled"] == (len(explained) if name == "r2d" else 0)
+
+
+def test_stage_1_leaves_out_records_without_a_rationale(partly, fresh, tmp_path):
+    decoder, goal = fresh(partly), objective.named("stage1")
+    fit(decoder, goal, settings(steps=2, eval_every=2), partly, tmp_path / "all")
+    alone = fresh(partly)
+    kept = replace(partly, splits={name: [r for r in part[:8] if r.rationale] for name, part in partly.splits.items()})
+    fit(alone, goal, settings(steps=2, eval_every=2), kept, tmp_path / "kept")
+    logs = [[{k: v for k, v in json.loads(line).items() if k != "seconds"} for line in (tmp_path / name / "log.jsonl").open()]
+            for name in ("all", "kept")]  # fmt: skip
+    assert logs[0] == logs[1] and len(logs[0]) == 3
+
+
+@pytest.mark.parametrize("name", ["stage1", "dss", "r2d"])
+def test_a_method_that_explains_refuses_data_without_any_rationale(name, records, fresh, tmp_path):
+    bare = replace(records, splits={k: [replace(r, rationale="") for r in part] for k, part in records.splits.items()})
+    with pytest.raises(R2DError, match="None of the training records has a rationale to learn from: .* train SFT instead"):
+        fit(fresh(records), objective.named(name), settings(), bare, tmp_path / "run")
+    fit(fresh(records), objective.named("sft"), settings(), bare, tmp_path / "sft")
+
+
+def test_validation_rationales_are_needed_by_stage_1_alone(partly, fresh, tmp_path):
+    bare = replace(partly, splits=partly.splits | {"validation": [replace(r, rationale="") for r in partly.validation]})
+    with pytest.raises(R2DError, match="None of the validation records has a rationale"):
+        fit(fresh(partly), objective.named("stage1"), settings(), bare, tmp_path / "stage1")
+    fit(fresh(partly), objective.named("r2d"), settings(), bare, tmp_path / "r2d")
 
 
 # --- choosing and stopping

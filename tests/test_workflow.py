@@ -182,11 +182,11 @@ def test_the_next_run_does_what_is_missing_and_one_more_does_nothing_within_15_s
         ("r2d/recipes/smoke.yaml", "{objective: dss,", "{objective: dss, train: {steps: 13},", {"dss-full"}, {"07_llm_judge"}),
         ("r2d/recipes/smoke.yaml", "stage1-lora: {", "stage1-lora: {train: {steps: 13}, ", {"stage1-lora", "r2d-lora"}, set()),
         ("r2d/recipes/smoke.yaml", "resamples: 200", "resamples: 201", "measured", ASKING),
-        ("r2d/recipes/smoke.yaml", "judge: {llm: smollm2, prompt: v1", "judge: {llm: smollm2, prompt: v2", (), {"07_llm_judge"}),
+        ("r2d/recipes/smoke.yaml", "qualification: 2", "qualification: 3", (), {"07_llm_judge"}),
         ("r2d/recipes/smoke.yaml", "zero_shot: {cases: 4", "zero_shot: {cases: 5", (), {"05_zero_shot_llms"}),
         ("r2d/metrics.py", '"""', '"""Changed: ', "measured", ASKING),
         ("r2d/train.py", '"""', '"""Changed: ', "all", {"01_data triage"} | ASKING),
-        ("r2d/prompts/zero_shot/v1.yaml", "\n", "\n# changed\n", (), {"05_zero_shot_llms"}),
+        ("r2d/prompts/zero_shot/v2.yaml", "\n", "\n# changed\n", (), {"05_zero_shot_llms"}),
         ("notebooks/04_baselines.ipynb", "\n", "\n\n", {"majority", "tfidf", "sft-full", "dss-full"}, ASKING),
     ],
 )
@@ -203,7 +203,7 @@ def test_a_change_reruns_exactly_what_depends_on_it(quick, file, old, new, metho
     finally:
         path.write_text(text, encoding="utf-8")
         os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
-    after = AFTER - {"06_automatic_metrics"} if others == {"05_zero_shot_llms"} and file.endswith("v1.yaml") else AFTER
+    after = AFTER - {"06_automatic_metrics"} if others == {"05_zero_shot_llms"} and file.endswith("v2.yaml") else AFTER
     assert found == {f"triage {m} seed 1" for m in methods} | others | after
 
 

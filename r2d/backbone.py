@@ -1,0 +1,145 @@
+"""Two kinds of language model behind the same operations: token ids, teacher forcing, and going on from prompts read once.
+
+`Seq2Seq` reads a prompt in its encoder and writes in its decoder. `Causal` has prompt and completion in one row: prompts are
+padded on the left, so completions begin in one column, and only they are scored.
+"""
+
+import copy
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor, nn
+from transformers.modeling_outputs import BaseModelOutput
+from transformers.models.auto.modeling_auto import MODEL_FOR_MASKED_LM_MAPPING_NAMES
+
+from r2d import R2DError
+from r2d.objective import IGNORE
+
+Rows = Sequence[Sequence[int]]
+
+
+def pad(rows: Rows, value: int, device, side: str = "right") -> Tensor:
+    """Pad id lists to one (rows, longest) tensor."""
+    return torch.nn.utils.rnn.pad_sequence([torch.tensor(list(r)) for r in rows], True, value, side).to(device)
+
+
+def kind(config) -> "type[Seq2Seq]":
+    """Which of the two a model's configuration describes; raises `R2DError` for an encoder, which can't write."""
+    if config.is_encoder_decoder:
+        return Seq2Seq
+    if config.model_type in MODEL_FOR_MASKED_LM_MAPPING_NAMES:
+        raise R2DError(f"A {config.model_type} model is an encoder and can't write: choose T5, SmolLM2 or another that can.")
+    return Causal
+
+
+class Seq2Seq:
+    """An encoder-decoder (T5, BART, ...): prompts and targets each end with the end token."""
+
+    auto, task, side = "AutoModelForSeq2SeqLM", "SEQ_2_SEQ_LM", "right"
+
+    def __init__(self, model: nn.Module, tokenizer):
+        self.model, self.tokenizer = model, tokenizer
+        self._expect_end()
+
+    def _expect_end(self) -> None:
+        if self.tokenizer("a")["input_ids"][-1] != self.tokenizer.eos_token_id:
+            raise R2DError("This encoder-decoder's tokenizer appends no end token: choose a backbone such as T5, or mend it.")
+
+    def prompts(self, texts: list[str], limit: int) -> list[list[int]]:
+        """Ids of prompts, cut at `limit` tokens."""
+        return self.tokenizer(texts, truncation=True, max_length=limit)["input_ids"]
+
+    def targets(self, texts: list[str], limit: int | None = None) -> list[list[int]]:
+        """Ids of targets with their end token, cut at `limit` tokens."""
+        return self.tokenizer(texts, truncation=limit is not None, max_length=limit)["input_ids"]
+
+    def batch(self, rows: Rows) -> tuple[Tensor, Tensor]:
+        """Prompt ids and attention mask, both (rows, longest), on the model's device."""
+        device = next(self.model.parameters()).device
+        ones = [[1] * len(row) for row in rows]
+        return pad(rows, self.tokenizer.pad_token_id, device, self.side), pad(ones, 0, device, self.side)
+
+    def forced(self, ids: Tensor, mask: Tensor, targets: Tensor) -> Tensor:
+        """Logits of `targets` (rows, length; padded with `IGNORE`) after the prompts, shape (rows, length, vocabulary)."""
+        return self.model(input_ids=ids, attention_mask=mask, labels=targets).logits
+
+    def read(self, ids: Tensor, mask: Tensor) -> dict:
+        """The prompts, read once: what `step` and `after` go on from."""
+        return {"encoded": self.model.get_encoder()(input_ids=ids, attention_mask=mask), "mask": mask, "past": None}
+
+    def step(self, state: dict, token: Tensor | None) -> Tensor:
+        """Logits of the next token (rows, vocabulary) once `token` (rows, 1) is written; None begins."""
+        if token is None:
+            token = torch.full_like(state["mask"][:, :1], self.model.config.decoder_start_token_id)
+        found = self.model(
+            encoder_outputs=state["encoded"], attention_mask=state["mask"], decoder_input_ids=token,
+            past_key_values=state["past"], use_cache=True,
+        )  # fmt: skip
+        state["past"] = found.past_key_values
+        return found.logits[:, -1]
+
+    def after(self, state: dict, owners: Tensor, targets: Tensor) -> Tensor:
+        """As `forced`, for `targets[k]` after the prompt `owners[k]` of those read."""
+        encoded = BaseModelOutput(last_hidden_state=state["encoded"].last_hidden_state[owners])
+        return self.model(encoder_outputs=encoded, attention_mask=state["mask"][owners], labels=targets).logits
+
+
+class Causal(Seq2Seq):
+    """A decoder-only model (SmolLM2, Qwen3, ...): `{prompt}\\n{completion}<end>` in one row, no chat template."""
+
+    auto, task, side = "AutoModelForCausalLM", "CAUSAL_LM", "left"
+
+    def _expect_end(self) -> None:
+        first = self.tokenizer("a")["input_ids"][0]
+        self._begin = [first] if first == self.tokenizer.bos_token_id else []
+        self._turn = self.tokenizer("\n", add_special_tokens=False)["input_ids"]
+
+    def prompts(self, texts: list[str], limit: int) -> list[list[int]]:
+        """Ids of prompts; a long one loses its end, but not the line break at which the completion begins."""
+        room = max(1, limit - len(self._begin) - len(self._turn))
+        ids = self.tokenizer(texts, add_special_tokens=False, truncation=True, max_length=room)["input_ids"]
+        return [[*self._begin, *row, *self._turn] for row in ids]
+
+    def targets(self, texts: list[str], limit: int | None = None) -> list[list[int]]:
+        """Ids of completions with their end token, cut at `limit` tokens."""
+        ids = self.tokenizer(texts, add_special_tokens=False)["input_ids"]
+        return [[*row[: limit and limit - 1], self.tokenizer.eos_token_id] for row in ids]
+
+    def forced(self, ids: Tensor, mask: Tensor, targets: Tensor) -> Tensor:
+        """Logits of `targets` after the prompts; none are computed within the prompts."""
+        real = targets.ne(IGNORE)
+        whole, seen = torch.cat([ids, targets.masked_fill(~real, 0)], 1), torch.cat([mask, real.long()], 1)
+        kept = targets.shape[1] + 1
+        found = self.model(input_ids=whole, attention_mask=seen, position_ids=_positions(seen), logits_to_keep=kept)
+        return found.logits[:, :-1]
+
+    def read(self, ids: Tensor, mask: Tensor) -> dict:
+        """The prompts, read once: their cache and the logits of what comes next."""
+        found = self.model(
+            input_ids=ids, attention_mask=mask, position_ids=_positions(mask), use_cache=True, logits_to_keep=1
+        )  # fmt: skip
+        return {"mask": mask, "past": found.past_key_values, "next": found.logits[:, -1]}
+
+    def step(self, state: dict, token: Tensor | None) -> Tensor:
+        """Logits of the next token (rows, vocabulary) once `token` (rows, 1) is written; None begins."""
+        if token is not None:
+            state["mask"] = torch.cat([state["mask"], torch.ones_like(token)], 1)
+            state["next"] = self._on(token, state["mask"], state["past"])[:, -1]
+        return state["next"]
+
+    def after(self, state: dict, owners: Tensor, targets: Tensor) -> Tensor:
+        """As `forced`, for `targets[k]` after the prompt `owners[k]` of those read."""
+        past, written = copy.deepcopy(state["past"]), targets[:, :-1]
+        past.batch_select_indices(owners)
+        seen = torch.cat([state["mask"][owners], written.ne(IGNORE).long()], 1)
+        rest = self._on(written.masked_fill(written.eq(IGNORE), 0), seen, past)
+        return torch.cat([state["next"][owners][:, None], rest], 1)
+
+    def _on(self, ids: Tensor, seen: Tensor, past) -> Tensor:
+        """Logits of `ids` after what `past` holds; `seen` masks both."""
+        places = _positions(seen)[:, seen.shape[1] - ids.shape[1] :]
+        return self.model(input_ids=ids, attention_mask=seen, position_ids=places, past_key_values=past, use_cache=True).logits
+
+
+def _positions(mask: Tensor) -> Tensor:
+    return (mask.cumsum(1) - 1).clamp(min=0)
