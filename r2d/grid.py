@@ -11,6 +11,7 @@ from r2d.objective import OBJECTIVES
 Run = tuple[str, str, int]  # dataset, method, seed
 RESULT_CODE = ("results", "stats", "studies")
 FIGURE_CODE = ("figures", "figures_llm", "figures_studies", "gallery", "results")
+REPORT_CODE = ("gallery", "report", "report_index")
 ASK_CODE = ("asking", "llm", "llm_local", "llm_server", "logits", "written", "zero_shot")
 JUDGE_CODE = ("asking", "judge", "llm", "llm_local", "llm_server", "logits", "qualification")
 
@@ -68,8 +69,32 @@ def judging(recipe: Recipe, experiments: Sequence[str]) -> list[str]:
     return [name for name in experiments if recipe.experiments[name].judged]
 
 
-def asking_key(recipe: Recipe, modules: tuple[str, ...]) -> str:
-    """Changes when the chat models, what they are asked, a prompt or the code of these modules changes."""
-    parts = recipe.model_dump(mode="json", include={"llms", "zero_shot", "judge", "experiments"})
-    texts = [path.read_text(encoding="utf-8") for path in sorted((paths.PACKAGE / "prompts").glob("*/*.yaml"))]
-    return hashlib.sha256(json.dumps([parts, texts, run.code_hash(modules)], sort_keys=True).encode()).hexdigest()[:12]
+def key(modules: tuple[str, ...], *parts) -> str:
+    """Twelve hex digits that change when the code of these package modules or these parts of a recipe change."""
+    return hashlib.sha256(json.dumps([parts, run.code_hash(modules)], sort_keys=True).encode()).hexdigest()[:12]
+
+
+def run_key(recipe: Recipe, dataset: str, method: str, seed: int) -> str:
+    """`run.key`, but for stage 1 without what is measured, since it is not measured."""
+    if notebook(recipe, method) == "02_stage1":
+        return key((), run.settings(recipe, dataset, method, seed))
+    return run.key(recipe, dataset, method, seed)
+
+
+def asking_key(recipe: Recipe, experiments: Sequence[str]) -> str:
+    """Changes when the zero-shot models, what they are asked and write, their prompts or the code that asks them change."""
+    return key(ASK_CODE, _part(recipe, experiments, "llms", "zero_shot"), _prompts("zero_shot"), _prompts("rationale"))
+
+
+def judging_key(recipe: Recipe, experiments: Sequence[str]) -> str:
+    """Changes when the judge, what it is shown, its prompts or the code that asks it change."""
+    return key(JUDGE_CODE, _part(recipe, experiments, "llms", "judge"), _prompts("judge"))
+
+
+def _part(recipe: Recipe, experiments: Sequence[str], *fields: str) -> dict:
+    found = recipe.model_dump(mode="json", include={*fields, "experiments"})
+    return found | {"experiments": {name: found["experiments"][name] for name in experiments}}
+
+
+def _prompts(use: str) -> list[str]:
+    return [path.read_text(encoding="utf-8") for path in sorted((paths.PACKAGE / "prompts" / use).glob("*.yaml"))]

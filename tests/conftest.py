@@ -1,6 +1,7 @@
 """What the tests share: a run-time home of their own, one thread, and recipes small enough for any machine."""
 
 import os
+import shutil
 from pathlib import Path
 
 import pytest
@@ -37,6 +38,19 @@ def new_home(folder: Path) -> Path:
     folder.mkdir()
     (folder / ".cache").symlink_to(store)
     return folder
+
+
+def project_copy(folder: Path) -> Path:
+    """A copy of the project under `folder`, so that neither its figures nor its lock are touched."""
+    target = folder / "project"
+    target.mkdir()
+    for name in ("r2d", "notebooks", "run_all.sh", "pyproject.toml", "constraints.txt", "environment.yml"):
+        source = paths.ROOT / name
+        if source.is_dir():
+            shutil.copytree(source, target / name, ignore=shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints"))
+        else:
+            shutil.copy2(source, target / name)
+    return target
 
 
 @pytest.fixture

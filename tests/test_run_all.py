@@ -3,6 +3,7 @@
 import importlib.util
 import json
 import os
+import re
 import shutil
 import signal
 import subprocess
@@ -24,8 +25,12 @@ case "$*" in
   '-c import sys'*) exit "${TOO_OLD:-0}" ;;
   '-m venv '*) mkdir -p "$3/bin"; cp "$0" "$3/bin/python" ;;
   '-m pip install'*) echo 'ERROR: no such wheel'; exit "${PIP_EXIT:-0}" ;;
-  *overrides.py*) echo mini+abc123 ;;
-  '-m snakemake'*) printf 'data in %s\\n' "${R2D_DATA-}" >>"$CALLS"; eval "${WORKFLOW:-}" ;;
+  *overrides.py*) echo mini+abc123; echo '{"train.common.batch": 16}' ;;
+  '-m r2d.estimate'*) printf 'plan: %s\\n' "$(cat)" ;;
+  '-m jupyterlab'*) printf 'prefers %s\\n' "${JUPYTER_PREFER_ENV_PATH-}" >>"$CALLS" ;;
+  '-m r2d '*) printf 'in %s\\n' "$PWD" >>"$CALLS" ;;
+  '-m snakemake'*)
+    printf 'data in %s\\ndevices %s\\n' "${R2D_DATA-}" "${CUDA_VISIBLE_DEVICES-none}" >>"$CALLS"; eval "${WORKFLOW:-}" ;;
 esac
 """
 
@@ -96,6 +101,9 @@ def test_scripts_parse_and_may_be_executed(script):
         (["--cores", "two"], "'two'"),
         (["--cores", "0"], "'0'"),
         (["--set", "batch"], "KEY=VALUE"),
+        (["--gpus", "all"], "'all'"),
+        (["--on", "pbs"], "slurm or kubernetes"),
+        (["--on", "../workflow"], "'../workflow'"),
     ],
 )
 def test_a_wrong_word_stops_with_one_sentence_before_python_starts(project, arguments, names):
@@ -184,6 +192,37 @@ def test_the_workflow_gets_profile_experiments_and_cores(project):
     assert yaml.safe_load((root / "notebooks/workflow/config.yaml").read_text())["rerun-incomplete"] is True
 
 
+@pytest.mark.parametrize(
+    ("arguments", "env", "limit", "devices"),
+    [
+        ([], {}, "", "none"),
+        ([], {"NVIDIA": "0 1 2"}, "--resources gpu=3", "0,1,2"),
+        ([], {"NVIDIA": "0 1", "CUDA_VISIBLE_DEVICES": "1"}, "--resources gpu=1", "1"),
+        ([], {"NVIDIA": "0 1", "CUDA_VISIBLE_DEVICES": ""}, "", ""),
+        (["--gpus", "1"], {"NVIDIA": "0 1"}, "--resources gpu=1", "0,1"),
+        (["--gpus", "0"], {"NVIDIA": "0 1"}, "", ""),
+    ],
+)
+def test_as_many_gpu_jobs_run_as_there_are_gpus_and_a_cpu_limits_none(project, arguments, env, limit, devices):
+    smi = project.bin / "nvidia-smi"
+    smi.write_text('#!/usr/bin/env bash\n[ -n "${NVIDIA-}" ] || exit 9\nprintf "%s\\n" $NVIDIA\n')
+    smi.chmod(0o755)
+    assert project.run(*arguments, **env).returncode == 0
+    (call,) = project.calls("-m snakemake")
+    assert ("--resources" in call) == bool(limit) and limit in call
+    assert call.endswith(" gpus=0") == (arguments == ["--gpus", "0"])
+    assert project.calls("devices") == [f"devices {devices}"]
+
+
+def test_a_cluster_gets_its_profile_and_its_plugins(project):
+    done = project.run("smoke", "--on", "slurm", "--gpus", "0", "--", "--slurm-qos", "long")
+    assert done.returncode == 0, done.stderr
+    assert project.calls("-m pip install") == [INSTALL.replace("test", "test,cluster")]
+    assert project.calls("-m snakemake")[0].endswith(
+        " --workflow-profile notebooks/workflow --profile notebooks/workflow/slurm --config profile=smoke gpus=0 --slurm-qos long"
+    )
+
+
 def test_changed_settings_run_under_a_name_of_their_own(project):
     done = project.run("--set", "train.common.batch=16", "--set", "note=a b")
     assert project.calls("notebooks/workflow/overrides.py")[0].endswith("mini train.common.batch=16 note=a b")
@@ -198,12 +237,35 @@ def test_relative_folders_are_those_of_the_caller(project):
     assert project.calls("data in") == [f"data in {project.root.parent}/sets"]
 
 
+def test_the_terminal_shows_what_is_at_work_how_far_it_is_and_how_long_it_takes(project):
+    lines = ["total      4", "Job 7: triage r2d seed 1", "sleep", "Finished jobid: 7 (Rule: run)", "Job 8: 06_metrics"]
+    lines += ["Job 8 has been submitted with SLURM jobid 3 (log: x).", "Finished jobid: 8 (Rule: results)", "Finished jobid: 0"]
+    workflow = "; ".join("sleep 1.1" if line == "sleep" else f"echo '{line}'" for line in lines)
+    done = project.run("--no-install", VIRTUAL_ENV=project.environment("active"), WORKFLOW=workflow)
+    said = re.sub(r"\d\d:\d\d", "time", done.stdout).splitlines()
+    assert said[1:5] == ["  time  start  triage r2d seed 1", "  time  done   triage r2d seed 1  (1 of 3, about 1 min left)",
+                         "  time  start  06_metrics", "  time  done   06_metrics  (2 of 3, about 1 min left)"]  # fmt: skip
+    assert said[5].startswith("Done in")
+
+
+def test_a_dry_run_is_an_estimate_of_the_plan_and_writes_nothing(project):
+    active = {"VIRTUAL_ENV": project.environment("active")}
+    options = ("--no-install", "--set", "train.common.batch=16", "--dry-run")
+    done = project.run(*options, WORKFLOW="echo 'Job 1: 01_data triage'", **active)
+    assert (done.returncode, done.stdout) == (0, "plan: Job 1: 01_data triage\n")
+    assert project.calls("-m r2d.estimate") == ['-m r2d.estimate mini --overrides {"train.common.batch": 16}']
+    refused = "echo 'R2DError in file \"Snakefile\", line 3:'; echo 'Recipe: no.'; exit 1"
+    failed = project.run("--no-install", "--dry-run", WORKFLOW=refused, **active)
+    assert (failed.returncode, failed.stdout, failed.stderr) == (1, "", "Recipe: no.\n")
+    assert not (project.root / "runs").exists()
+
+
 def test_a_finished_run_says_where_everything_is_and_keeps_the_log(project):
-    done = project.run(WORKFLOW="echo all of it; echo '3 of 3 steps (100%) done'")
+    done = project.run(WORKFLOW="echo all of it")
     assert done.returncode == 0
     for place in ("figures/mini/", "runs/mini/results/", "runs/mini/notebooks/"):
         assert f"{project.root}/{place}" in done.stdout
-    assert "Done in 0 min" in done.stdout and "3 of 3 steps" in done.stdout and "all of it" not in done.stdout
+    assert "Done in 0 min" in done.stdout and "all of it" not in done.stdout
     (log,) = (project.root / "runs/mini/logs").glob("run-*.log")
     assert "all of it" in log.read_text()
 
@@ -211,11 +273,18 @@ def test_a_finished_run_says_where_everything_is_and_keeps_the_log(project):
 def test_a_failed_notebook_is_named_with_its_sentence(project):
     logs = project.root / "runs/mini/logs"
     logs.mkdir(parents=True)
+    (logs / "01_data.ipynb").touch()
     (logs / "01_data.log").write_text("Traceback\nr2d.R2DError: File x.csv, row 3: no label.\n")
     reported = f"    log: {logs}/01_data.ipynb, {logs}/01_data.log (check log file(s) for error details)"
     done = project.run(WORKFLOW=f"echo '{reported}'; exit 1")
     assert done.returncode == 1 and "Done" not in done.stdout
     assert f"  {logs}/01_data.ipynb\n    File x.csv, row 3: no label." in done.stderr
+
+
+def test_a_failed_step_without_a_notebook_is_named_by_its_log(project):
+    log = project.root / "runs/mini/logs/report.log"
+    reported = f"    log: {log} (check log file(s) for error details)"
+    assert f"  {log}\n" in project.run(WORKFLOW=f"echo '{reported}'; exit 1").stderr
 
 
 def test_a_recipe_that_does_not_load_is_reported_by_its_sentence(project):
@@ -234,7 +303,7 @@ def test_a_lock_is_released_only_on_request(project):
 
 @pytest.mark.parametrize("wanted", [signal.SIGTERM, signal.SIGINT])
 def test_stopping_the_script_stops_what_it_started(project, wanted):
-    waiting = {"WORKFLOW": "sleep 60 & echo $! >\"$HOME/child\"; wait"}
+    waiting = {"WORKFLOW": 'sleep 60 & echo $! >"$HOME/child"; wait'}
     command = [BASH, str(project.root / "run_all.sh")]
     running = subprocess.Popen(command, env=project.env | waiting, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
     child = project.root.parent / "child"
@@ -247,9 +316,24 @@ def test_stopping_the_script_stops_what_it_started(project, wanted):
 
 def test_tests_and_lab_hand_their_arguments_on(project):
     assert project.run("test", "-k", "two words").returncode == 0
-    assert project.calls("-m pytest") == ["-m pytest -k two words"]
+    assert project.calls("-m pytest") == ["-m pytest --numprocesses logical --maxprocesses 4 --dist loadfile -k two words"]
     assert project.run("lab", "--no-browser").returncode == 0
-    assert project.calls("-m jupyter") == ["-m jupyter lab --notebook-dir=notebooks --no-browser"]
+    assert project.calls("-m jupyter") == ["-m jupyterlab --notebook-dir=notebooks --no-browser"]
+    assert project.calls("prefers") == ["prefers 1"]  # this environment's kernel, not one of the user's of the same name
+
+
+def test_own_data_is_looked_for_where_the_caller_is(project):
+    assert project.run("your-data", "--train", "my tickets.csv", "--label-column", "queue").returncode == 0
+    assert project.calls("-m r2d ") == ["-m r2d your-data --train my tickets.csv --label-column queue"]
+    assert project.calls("in /") == [f"in {project.root.parent}"]
+
+
+def test_the_report_is_that_of_the_profile_and_its_settings(project):
+    assert project.run("report", "smoke").returncode == 0 and project.run("report", "--set", "note=a").returncode == 0
+    assert project.calls("-m r2d.report") == [
+        "-m r2d.report smoke --overrides {} --open",
+        '-m r2d.report mini --overrides {"train.common.batch": 16} --open',
+    ]
 
 
 @pytest.mark.parametrize(("given", "seen"), [({}, "../shared/data"), ({"R2D_DATA": "/own"}, "/own")])
@@ -276,7 +360,7 @@ def overrides(monkeypatch, tmp_path):
 
 def test_settings_reach_the_workflow_with_their_types(overrides, tmp_path):
     pairs = ("train.common.lr=1e-3", "train.common.batch=16", "note=it's a=b", "datasets.triage.train=null")
-    name = overrides.main("mini", *pairs)
+    name, text = overrides.main("mini", *pairs)
     seen = tmp_path / "seen.json"
     snakefile = tmp_path / "Snakefile"
     snakefile.write_text(f"open({str(seen)!r}, 'w').write(config['overrides'])\nrule all:\n    input: []\n")
@@ -285,7 +369,7 @@ def test_settings_reach_the_workflow_with_their_types(overrides, tmp_path):
     done = subprocess.run([*command, "--config", "profile=mini", "--configfile", str(settings)], capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
     given = {"train.common.lr": 0.001, "train.common.batch": 16, "note": "it's a=b", "datasets.triage.train": None}
-    assert json.loads(seen.read_text()) == given
+    assert json.loads(seen.read_text()) == json.loads(text) == given
     assert name == config.load("mini", given).profile
 
 

@@ -1,4 +1,4 @@
-"""`./run_all.sh --set`: checks the settings, keeps them in a file for Snakemake and prints the changed profile's name.
+"""`./run_all.sh --set`: keeps checked settings in a file for Snakemake, prints the changed profile's name and them as JSON.
 
     python notebooks/workflow/overrides.py PROFILE KEY=VALUE ...
 """
@@ -9,19 +9,20 @@ import sys
 from r2d import R2DError, config, paths
 
 
-def main(profile: str, *pairs: str) -> str:
-    """Write `logs/overrides.json` of the profile that these settings make; its name."""
+def main(profile: str, *pairs: str) -> tuple[str, str]:
+    """Write `logs/overrides.json` of the profile that these settings make; its name, and the settings as JSON."""
     overrides = config.settings_of(pairs)
     name = config.load(profile, overrides).profile
     folder = paths.runs(name) / "logs"
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "overrides.json").write_text(json.dumps({"overrides": json.dumps(overrides)}), encoding="utf-8")
-    return name
+    text = json.dumps(overrides)
+    (folder / "overrides.json").write_text(json.dumps({"overrides": text}), encoding="utf-8")
+    return name, text
 
 
 if __name__ == "__main__":
     try:
-        print(main(*sys.argv[1:]))
+        print(*main(*sys.argv[1:]), sep="\n")
     except R2DError as error:
         sys.exit(str(error))
     except OSError as error:
