@@ -17,15 +17,15 @@ from r2d.config import Recipe
 from r2d.grid import Run
 from r2d.objective import OBJECTIVES, named
 
-PARAMETERS = {
-    f"google/{family}-{size}": count
+PASSED = {  # parameters that a token passes: half of an encoder-decoder's, all of a decoder's
+    f"google/{family}-{size}": count / 2
     for family in ("t5-v1_1", "flan-t5")
     for size, count in {"small": 7.7e7, "base": 2.48e8, "large": 7.83e8, "xl": 2.85e9}.items()
-}
+} | {"Qwen/Qwen3-0.6B": 6.0e8}
 THROUGHPUT = 1e14  # operations a second
 ASSUMED = """GPU hours are an estimate, not a measurement. Assumed: one GPU that sustains 100 TFLOP/s (a third of an A100, bf16);
-every step is taken (no early stopping) and every sequence is as long as its limit; a token passes half of the parameters
-(encoder or decoder) and costs 6 operations a parameter, 4 with an adapter on frozen weights; decoding is left out."""
+every step is taken (no early stopping) and every sequence is as long as its limit; a token passes half of the parameters of
+a T5 (encoder or decoder) and costs 6 operations for each, 4 with an adapter on frozen weights; decoding is left out."""
 
 
 @dataclass(frozen=True)
@@ -106,13 +106,13 @@ def _minutes_of_notebook(path: Path) -> float | None:
 def gpu_hours(recipe: Recipe, dataset: str, method: str) -> float | None:
     """Hours of training on one GPU under `ASSUMED`; None for a sanity row or a backbone whose size is not known here."""
     chosen = recipe.methods[method]
-    parameters = PARAMETERS.get(chosen.backbone or recipe.backbone)
-    if parameters is None or chosen.objective not in OBJECTIVES:
+    passed = PASSED.get(chosen.backbone or recipe.backbone)
+    if passed is None or chosen.objective not in OBJECTIVES:
         return None
     goal, train = named(chosen.objective, chosen.objective_overrides), recipe.training(method, dataset)
     question, rationale = recipe.limits(dataset)
     tokens = goal.decides * question + goal.explains * (question + rationale)  # of one example; labels are a few tokens
-    operations = (6 if chosen.tuning == "full" else 4) * parameters / 2
+    operations = (6 if chosen.tuning == "full" else 4) * passed
     return train.steps * train.batch * tokens * operations / THROUGHPUT / 3600
 
 

@@ -7,6 +7,7 @@ import sys
 import pytest
 
 from r2d import config, estimate, paths
+from r2d.objective import OBJECTIVES
 
 PLAN = "Building DAG\n[date]\nJob 4: triage r2d-full seed 1\nReason: none\nJob 12: 06_automatic_metrics\nrule all:\n"
 
@@ -83,6 +84,12 @@ def test_gpu_hours_follow_parameters_and_tokens_and_are_marked_as_an_estimate(ho
     assert estimate.gpu_hours(recipe, "pubmedqa", "tfidf") is None
     said = estimate.table(estimate.planned(recipe, "Job 1: pubmedqa r2d-full-large seed 123\n"))
     assert f"~{full:.1f} GPU h" in said and "(an estimate)" in said and estimate.ASSUMED in said
+
+
+def test_every_backbone_of_the_paper_profile_has_an_estimate(home):
+    recipe = config.load("paper")
+    trained = [name for name, method in recipe.methods.items() if method.objective in OBJECTIVES]
+    assert trained and all(estimate.gpu_hours(recipe, "pubmedqa", name) > 0 for name in trained)
 
 
 def test_nothing_to_do_is_said():
