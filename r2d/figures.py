@@ -126,17 +126,17 @@ def save(figure: Figure, name: str, source: pd.DataFrame, recipe: Recipe, inputs
     figure.savefig(folder / f"{name}.png", dpi=160)
     figure.savefig(folder / f"{name}.pdf", metadata={"CreationDate": None})
     source.to_csv(folder / f"{name}.csv", index=False, float_format="%.6g", lineterminator="\n")
-    record_origin(name, recipe, inputs, {"caption": caption, "csv": _digest(folder / f"{name}.csv")})
+    record_origin(name, folder / f"{name}.csv", recipe, inputs, caption)
     return folder / f"{name}.png"
 
 
-def record_origin(name: str, recipe: Recipe, inputs: Sequence[Path], more: dict[str, str] | None = None) -> None:
-    """Note in `manifest.json` what a figure or table was made from."""
+def record_origin(name: str, file: Path, recipe: Recipe, inputs: Sequence[Path], caption: str = "") -> None:
+    """Note in `manifest.json` the hash of a table or of a figure's source, and what it was made from."""
     path = paths.figures(recipe.profile) / "manifest.json"
     known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    origin = {"profile": recipe.profile, "recipe": recipe.fingerprint(), "commit": env.commit()}
+    origin = {"sha256": _digest(file), "profile": recipe.profile, "recipe": recipe.fingerprint(), "commit": env.commit()}
     origin["inputs"] = {str(p.relative_to(paths.home())): _digest(p) for p in sorted(inputs)}
-    known[name] = (more or {}) | origin
+    known[name] = ({"caption": caption} if caption else {}) | origin
     path.write_text(json.dumps(dict(sorted(known.items())), indent=1) + "\n", encoding="utf-8")
 
 

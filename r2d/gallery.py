@@ -63,12 +63,15 @@ def draw(recipe: Recipe, name: str, experiments: Sequence[str]) -> list[Path]:
     return made
 
 
-def copy_tables(recipe: Recipe) -> None:
-    """Put the tables beside the figures, so that `figures/<profile>/` is all that a reader needs."""
+def copy_tables(recipe: Recipe, experiments: Sequence[str]) -> None:
+    """Put the tables beside the figures, the findings of all notebooks in one, so that the folder is all that a reader needs."""
+    folder, target = paths.runs(recipe.profile) / "results", paths.figures(recipe.profile)
+    more = [file for name in experiments if (file := folder / f"findings_{name}.md").is_file()]
     for name in TABLES:
-        source = paths.runs(recipe.profile) / "results" / name
-        (paths.figures(recipe.profile) / name).write_bytes(source.read_bytes())
-        figures.record_origin(name, recipe, [source])
+        sources = [folder / name, *(more if name == "findings.md" else ())]
+        text = "\n".join(source.read_text(encoding="utf-8") for source in sources)
+        (target / name).write_text(text, encoding="utf-8")
+        figures.record_origin(name, target / name, recipe, sources)
 
 
 def tidy(recipe: Recipe, experiments: Sequence[str]) -> list[str]:

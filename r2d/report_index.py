@@ -112,8 +112,8 @@ def _data(recipe: Recipe, pages: Sequence[Page]) -> str:
 
 
 def _findings(recipe: Recipe) -> str:
-    """The sentences that notebook 06 generated, each experiment's under its title."""
-    text = _text(recipe, "results", "findings.md")
+    """The sentences that the notebooks generated, each experiment's under its title."""
+    text = _read(paths.figures(recipe.profile) / "findings.md")
     for name, experiment in recipe.experiments.items():
         text = text.replace(f"**{name}**", f"**{name}: {experiment.title}**")
     return text
@@ -194,7 +194,10 @@ def _table(frame: pd.DataFrame) -> str:
 
 
 def _text(recipe: Recipe, *inside: str) -> str:
-    path = _path(recipe, *inside)
+    return _read(_path(recipe, *inside))
+
+
+def _read(path: Path) -> str:
     if not path.is_file():
         raise R2DError(f"{path} is not there; run `./run_all.sh` with this profile and settings first.")
     return path.read_text(encoding="utf-8").strip()

@@ -173,8 +173,13 @@ def write(recipe: Recipe, tables: dict[str, pd.DataFrame], findings: dict[str, l
     if len(known):
         lines += ["Published, and whether the rows above may be laid beside it:", known.to_markdown(index=False, floatfmt=".2f")]
     (folder / "table_1.md").write_text("\n\n".join(lines) + "\n", encoding="utf-8")
-    said = [f"**{name}**\n\n" + "\n".join(f"- {line}" for line in part) for name, part in findings.items() if part]
-    (folder / "findings.md").write_text("\n\n".join(said) + "\n", encoding="utf-8")
+    say(recipe, findings)
+
+
+def say(recipe: Recipe, findings: dict[str, list[str]], file: str = "findings.md") -> None:
+    """Write sentences by heading as Markdown into the results; a heading without sentences is left out."""
+    said = [f"**{name}**\n\n" + "\n".join(f"- {line}" for line in lines) for name, lines in findings.items() if lines]
+    (paths.runs(recipe.profile) / "results" / file).write_text("\n\n".join(said) + "\n", encoding="utf-8")
 
 
 def _cell(mean: float | None, sd: float | None, scale: float) -> str:
