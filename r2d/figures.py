@@ -23,10 +23,9 @@ COLOURS = {"majority": "#999999", "tfidf": "#000000", "sft": "#E69F00", "dss": "
 
 def colour(method: str) -> str:
     """A method's colour: by its tuning when that is an adapter, else by its family."""
-    family, _, tuning = method.partition("-")
-    if tuning in COLOURS and family == "r2d":
-        return COLOURS[tuning]
-    return COLOURS.get(family, "#F0E442")
+    family, *parts = method.split("-")
+    adapter = next((part for part in parts if part in ("lora", "qlora")), None)
+    return COLOURS[adapter] if adapter and family == "r2d" else COLOURS.get(family, "#F0E442")
 
 
 def main_result(frame: pd.DataFrame, recipe: Recipe, dataset: str) -> Figure:
