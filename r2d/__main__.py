@@ -8,6 +8,7 @@ python -m r2d calibrate RUN | export RUN OUT | push FOLDER REPO_ID
 import argparse
 import csv
 import json
+import os
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -20,6 +21,8 @@ def predict(given: argparse.Namespace) -> None:
     """Labels, probabilities and rationales of cases; the cases themselves are shown only on demand."""
     import r2d
 
+    if given.out:
+        _expect_writable(given.out)
     texts, own = ([given.text], [given.candidates]) if given.text is not None else _cases(given.file, given.question_column)
     model = r2d.load(given.run)
     found = model.predict(texts, not given.no_rationale, given.abstain_below, () if model.labels else own)
@@ -61,6 +64,22 @@ def push(given: argparse.Namespace) -> None:
     from r2d import share
 
     print(share.push(given.folder, given.repo_id, private=not given.public))
+
+
+def write_rationales(given: argparse.Namespace) -> None:
+    """Rationales of a chat model for a table that has none, as a file to train on."""
+    from r2d import config, llm, own, written
+    from r2d.records import Record
+
+    known = config.load(given.profile).llms
+    if given.llm not in known:
+        raise R2DError(f"Profile {given.profile} has no chat model {given.llm!r}: choose one of {', '.join(known)}.")
+    table = own.look(given.file, question=given.question_column, label=given.label_column, rationale="")
+    rows = [row for row in table.train if row["question"] and row["label"]]
+    records = [Record(str(number), row["question"], row["label"], "") for number, row in enumerate(rows, 1)]
+    found = written.write(llm.Chat(known[given.llm]), records, sorted({r.label for r in records}))
+    kept = written.save(records, found, given.out)
+    print(f"{kept} of {len(records)} rationales -> {given.out}; rejected: {found.rejected or 'none'}; read some first.")
 
 
 def your_data(given: argparse.Namespace) -> None:
@@ -107,10 +126,16 @@ def _line(row: dict) -> str:
     return "  ".join(map(str, filter(None, (row["case"], label, f"{row['confidence']:.2f}", row["rationale"], row.get("text")))))
 
 
-def _write(rows: list[dict], out: Path) -> None:
-    """A CSV with a column for each label's probability (one for all where cases differ in labels), or JSON lines."""
+def _expect_writable(out: Path) -> None:
+    """Refuse a file that the answers can't be written to, before they are computed."""
     if out.suffix not in (".csv", ".jsonl"):
         raise R2DError(f"{out.name} has an unknown ending: name it .csv or .jsonl.")
+    if not os.access(out if out.exists() else out.absolute().parent, os.W_OK):
+        raise R2DError(f"{out} cannot be written: name a file in a folder that you may write to.")
+
+
+def _write(rows: list[dict], out: Path) -> None:
+    """A CSV with a column for each label's probability (one for all where cases differ in labels), or JSON lines."""
     try:
         with out.open("w", encoding="utf-8", newline="") as file:
             if out.suffix == ".jsonl":
@@ -151,6 +176,14 @@ def parser() -> argparse.ArgumentParser:
     command.add_argument("--public", action="store_true", help="for everyone to see; private without it")
     command.set_defaults(do=push)
     _add_your_data(add("your-data", help="train and compare on a table of your own"))
+    command = add("write-rationales", help="have a chat model explain the labels of a table that has no rationales")
+    command.add_argument("file", metavar="FILE", help="CSV, TSV, JSON, JSONL, Parquet, or a hub dataset's id")
+    command.add_argument("out", metavar="OUT", type=Path, help="a .jsonl to train on")
+    command.add_argument("--llm", default="smollm2", metavar="NAME", help="one of the recipe's `llms`")
+    command.add_argument("--profile", default="mini")
+    for field in ("question", "label"):
+        command.add_argument(f"--{field}-column", default=field, metavar="COLUMN")
+    command.set_defaults(do=write_rationales)
     return top
 
 

@@ -78,18 +78,22 @@ def converted(name: str) -> Path:
     store = paths.cache() / "assets" / asset.sha256[:12]
     target = store / f"{name}-converted"
     if not target.is_dir():
+        from safetensors import SafetensorError
         from transformers import AutoModelForCausalLM, AutoTokenizer
 
         print(f"Converting {asset.title} once ...", flush=True)
-        store.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=store, prefix="partial-", ignore_cleanup_errors=True) as part:
-            read = AutoModelForCausalLM.from_pretrained(source, gguf_file=asset.files[0])
-            del read.config.quantization_config
-            fresh = AutoModelForCausalLM.from_config(read.config)
-            fresh.load_state_dict(read.state_dict())
-            fresh.save_pretrained(Path(part) / "whole")
-            AutoTokenizer.from_pretrained(source, gguf_file=asset.files[0]).save_pretrained(Path(part) / "whole")
-            _move(Path(part) / "whole", target)
+        try:
+            store.mkdir(parents=True, exist_ok=True)
+            with tempfile.TemporaryDirectory(dir=store, prefix="partial-", ignore_cleanup_errors=True) as part:
+                read = AutoModelForCausalLM.from_pretrained(source, gguf_file=asset.files[0])
+                del read.config.quantization_config
+                fresh = AutoModelForCausalLM.from_config(read.config)
+                fresh.load_state_dict(read.state_dict())
+                fresh.save_pretrained(Path(part) / "whole")
+                AutoTokenizer.from_pretrained(source, gguf_file=asset.files[0]).save_pretrained(Path(part) / "whole")
+                _move(Path(part) / "whole", target)
+        except (OSError, SafetensorError) as error:
+            raise R2DError(f"{asset.title} could not be written to {store} ({error}): free 600 MB there.") from None
     return target
 
 

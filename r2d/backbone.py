@@ -110,13 +110,13 @@ class Causal(Seq2Seq):
         real = targets.ne(IGNORE)
         whole, seen = torch.cat([ids, targets.masked_fill(~real, 0)], 1), torch.cat([mask, real.long()], 1)
         kept = targets.shape[1] + 1
-        found = self.model(input_ids=whole, attention_mask=seen, position_ids=_positions(seen), logits_to_keep=kept)
+        found = self.model(input_ids=whole, attention_mask=seen, position_ids=positions(seen), logits_to_keep=kept)
         return found.logits[:, :-1]
 
     def read(self, ids: Tensor, mask: Tensor) -> dict:
         """The prompts, read once: their cache and the logits of what comes next."""
         found = self.model(
-            input_ids=ids, attention_mask=mask, position_ids=_positions(mask), use_cache=True, logits_to_keep=1
+            input_ids=ids, attention_mask=mask, position_ids=positions(mask), use_cache=True, logits_to_keep=1
         )  # fmt: skip
         return {"mask": mask, "past": found.past_key_values, "next": found.logits[:, -1]}
 
@@ -137,9 +137,10 @@ class Causal(Seq2Seq):
 
     def _on(self, ids: Tensor, seen: Tensor, past) -> Tensor:
         """Logits of `ids` after what `past` holds; `seen` masks both."""
-        places = _positions(seen)[:, seen.shape[1] - ids.shape[1] :]
+        places = positions(seen)[:, seen.shape[1] - ids.shape[1] :]
         return self.model(input_ids=ids, attention_mask=seen, position_ids=places, past_key_values=past, use_cache=True).logits
 
 
-def _positions(mask: Tensor) -> Tensor:
+def positions(mask: Tensor) -> Tensor:
+    """Position ids of left-padded rows, counted from each row's first token."""
     return (mask.cumsum(1) - 1).clamp(min=0)

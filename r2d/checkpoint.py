@@ -17,13 +17,14 @@ KEEP = 2
 
 @dataclass
 class Stopper:
-    """Best validation score so far (higher is better) and how many evaluations have passed without a better one."""
+    """Best validation score so far (higher is better), evaluations since then, and the seconds spent, over all processes."""
 
     patience: int
     start: float = 0.0
     best: float | None = None
     best_step: int = -1
     bad: int = 0
+    seconds: float = 0.0
 
     def update(self, step: int, score: float) -> bool:
         """Take an evaluation; True when it is the best so far. Evaluations before `start` do not count."""
@@ -86,7 +87,7 @@ def resume(folder: Path, model: nn.Module, optimiser, fingerprint: str) -> tuple
             continue
         if state["fingerprint"] != fingerprint:
             raise R2DError(
-                f"The unfinished run in {folder.parent} was started with another recipe, dataset or tokenizer; "
+                f"The unfinished run in {folder.parent} was started with another recipe, dataset, tokenizer or code; "
                 "restore those to resume it, or delete that folder to start again."
             )
         restore(model, load_file(path / "weights.safetensors"))

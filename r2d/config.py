@@ -139,14 +139,14 @@ def settings_of(pairs: Sequence[str]) -> dict[str, Any]:
     for pair in pairs:
         key, mark, text = pair.partition("=")
         if not mark or not key:
-            raise R2DError(f"--set takes KEY=VALUE, not {pair!r}.")
+            raise R2DError(f"A setting is written KEY=VALUE, not {pair!r}.")
         try:
             found[key] = json.loads(text)
         except ValueError:
             try:
                 found[key] = yaml.safe_load(text)
             except yaml.YAMLError as error:
-                raise R2DError(f"--set {key}: the value is not valid YAML ({' '.join(str(error).split())}).") from None
+                raise R2DError(f"{key}: the value is not valid YAML ({' '.join(str(error).split())}).") from None
     return found
 
 

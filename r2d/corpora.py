@@ -50,6 +50,14 @@ def _official(file: Path) -> Iterator[readers.Row]:
         yield number, {"id": pmid, "question": question, "label": label, "rationale": rationale}
 
 
+def files(reader: str, path: str | None) -> list[Path]:
+    """The files that a published data set may be read from."""
+    if reader == "bioasq":
+        return [readers.find(path) if path else paths.data() / "bioasq" / "training.json"] if path or paths.data() else []
+    folder = _pubmedqa_folder(path)
+    return [folder / name for name in ("ori_pqal.json", "ori_pqaa.json", "test_ground_truth.json")] if folder else []
+
+
 def test_ids(path: str | None) -> set[str]:
     """The 500 PubMed ids of the official PQA-L test split, from `test_ground_truth.json`."""
     folder = _pubmedqa_folder(path)

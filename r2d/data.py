@@ -83,6 +83,16 @@ def load(name: str, settings: DataSettings) -> Dataset:
     return dataset
 
 
+def content(settings: DataSettings) -> str | None:
+    """Changes when the files that these settings read change; None for what is generated here."""
+    chosen = card(settings.card)
+    if chosen.reader == "triage":
+        return None
+    if chosen.reader == "table":
+        return readers.digest(map(readers.find, filter(None, _table_files(chosen, settings))))
+    return readers.digest(corpora.files(chosen.reader, settings.path))
+
+
 def _expect_fitting(name: str, chosen: Card, settings: DataSettings) -> None:
     """Refuse settings that the card has no use for."""
     if settings.split not in chosen.sizes:
@@ -180,9 +190,14 @@ def _bioasq(chosen: Card, settings: DataSettings, gate: Gate, sizes: dict) -> tu
     return cut(list(gate.records(source, rows)), sizes, settings.seed, gate.context_mark), source
 
 
+def _table_files(chosen: Card, settings: DataSettings) -> tuple[str | None, str | None]:
+    """Where a table's rows and its test rows are: as the recipe says, else as the card does."""
+    return settings.path or chosen.path, settings.test_path or (None if settings.path else chosen.test_path)
+
+
 def _table(chosen: Card, settings: DataSettings, gate: Gate, sizes: dict) -> tuple[Splits, str]:
     """A user's file, cut; or cut around the test rows of a second file."""
-    path, test_path = settings.path or chosen.path, settings.test_path or (None if settings.path else chosen.test_path)
+    path, test_path = _table_files(chosen, settings)
     if not path:
         raise R2DError(f"Card {settings.card} needs a file. {chosen.get}")
     file = readers.find(path)

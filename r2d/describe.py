@@ -104,7 +104,7 @@ def _about_rows(found: dict) -> Iterator[str]:
     if number := found["contradictions"]:
         yield f"{number} question(s) have different labels in different rows: decide which is right."
     if not found["explained"]:
-        yield "There are no rationales: only SFT can be trained; notebook 05 shows how a chat model can write some."
+        yield "There are no rationales: only SFT can be trained; `python -m r2d write-rationales` has a chat model write some."
     elif number := found["missing"]["rationale"]:
         yield f"{number} row(s) have no rationale: they teach the label only."
 

@@ -13,7 +13,7 @@ PACKAGES = ("torch", "transformers", "peft", "bitsandbytes", "accelerate", "data
 
 
 def seed_everything(seed: int) -> None:
-    """Seed Python, NumPy and torch; on CUDA also ask for deterministic kernels (the CPU's are)."""
+    """Seed Python, NumPy and torch; on CUDA also ask for deterministic kernels (the CPU's are) and count memory anew."""
     import numpy as np
     import torch
 
@@ -23,6 +23,7 @@ def seed_everything(seed: int) -> None:
     if torch.cuda.is_available():
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
         torch.use_deterministic_algorithms(True, warn_only=True)
+        torch.cuda.reset_peak_memory_stats()
 
 
 def device() -> str:

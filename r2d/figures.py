@@ -9,10 +9,10 @@ import matplotlib.pyplot as plt
 import pandas as pd
 import seaborn as sns
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogFormatter, MaxNLocator
 
 from r2d import env, paths, results
 from r2d.config import Recipe
-from r2d.results import MEASURES
 
 WIDTH = 7.2  # inches
 
@@ -43,14 +43,15 @@ def main_result(frame: pd.DataFrame, recipe: Recipe, dataset: str) -> Figure:
     for axis, measure in zip(axes, shown, strict=True):
         for place, method in enumerate(methods):
             _dots(axis, rows[rows["method"] == method], measure, place, colour(method))
-        axis.set(xlabel=MEASURES[measure], ylim=(places - 0.5, -0.5))
+        axis.set(xlabel=results.heading(measure, recipe), ylim=(places - 0.5, -0.5))
         axis.grid(axis="x", alpha=0.3)
         if measure == "bertscore_f1":
             axis.margins(x=0.12)
         else:
             axis.set_xlim(-0.03, 1.03)
     axes[0].plot(known["value"] / 100, range(len(methods), places), "D", color="#777777", mfc="white", ms=5, ls="")
-    names = [f"{row['method']}, published {row['mark']}" for _, row in known.iterrows()]
+    remark = known["profiles"].map(lambda some: "" if recipe.profile in some else "\n(other data: not comparable)")
+    names = (known["method"] + ", published " + known["mark"] + remark).tolist()
     axes[0].set_yticks(range(places), [recipe.methods[m].title for m in methods] + names)
     return _finish(figure, f"Labels and rationales on {dataset}", recipe)
 
@@ -109,6 +110,10 @@ def training(curves: pd.DataFrame, recipe: Recipe, dataset: str) -> Figure:
         mean = part.groupby("step")["loss"].mean().rolling(5, min_periods=1).mean()
         axes[1].plot(mean.index, mean, color=colour(method), label=recipe.methods[method].title, ls=_line(method))
     axes[1].set(yscale="log", xlabel="Step", title="Training loss")
+    axes[1].yaxis.set_major_formatter("{x:g}")
+    axes[1].yaxis.set_minor_formatter(LogFormatter(labelOnlyBase=False, minor_thresholds=(1, 0.4)))
+    for axis in axes:
+        axis.xaxis.set_major_locator(MaxNLocator(5, integer=True))
     scored = rows[~rows["method"].str.startswith("stage1")].dropna(subset=["validation"])
     for method, part in scored.groupby("method", sort=False):
         mean = part.groupby("step")["validation"].mean()

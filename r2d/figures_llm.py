@@ -51,7 +51,7 @@ def judged(scores: pd.DataFrame, qualification: pd.DataFrame, recipe: Recipe, da
     for axis in (left, right):
         axis.grid(axis="x", alpha=0.3)
     judge, missing = tests["judge"].iloc[0], rows["missing_rate"].mean()
-    return _finish(figure, f"{judge} as judge on {dataset}; {missing:.0%} of its answers could not be read", recipe)
+    return _finish(figure, f"{judge} as judge on {dataset}; {1 - missing:.0%} of its answers could be read", recipe)
 
 
 def _qualification(axis: Axes, tests: pd.DataFrame) -> None:

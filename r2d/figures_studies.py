@@ -5,7 +5,7 @@ from matplotlib.figure import Figure
 
 from r2d.config import Recipe
 from r2d.figures import _dots, _finish, _panels, colour, legend_below
-from r2d.results import MEASURES
+from r2d.results import heading
 
 SOURCES = {"rationale_llm": "LLM-style", "rationale_nurse": "nurse", "rationale_nurse_post": "post-processed", "": "none"}
 
@@ -19,7 +19,7 @@ def sources(frame: pd.DataFrame, recipe: Recipe, dataset: str) -> Figure:
     for axis, measure in zip(axes, shown, strict=True):
         for place, method in enumerate(methods):
             _dots(axis, rows[rows["method"] == method], measure, place, colour(method))
-        axis.set(xlabel=MEASURES[measure], ylim=(len(methods) - 0.5, -0.5), xlim=(-0.03, 1.03))
+        axis.set(xlabel=heading(measure, recipe), ylim=(len(methods) - 0.5, -0.5), xlim=(-0.03, 1.03))
         axis.grid(axis="x", alpha=0.3)
     first = rows.drop_duplicates("method").set_index("method")
     pairs = zip(first["stage1_source"], first["stage2_source"], strict=True)
@@ -64,7 +64,7 @@ def exposure(table: pd.DataFrame, recipe: Recipe, dataset: str) -> Figure:
             for _, row in part[part["method"] == method].iterrows():
                 _pair(axis, row, place, colour(method))
         counts = part.groupby("method")["n"].sum()
-        axis.set(xlabel=MEASURES[measure], ylim=(len(methods) - 0.5, -0.5))
+        axis.set(xlabel=heading(measure, recipe), ylim=(len(methods) - 0.5, -0.5))
         axis.set_title(f"Decided {kind}\n(n = {counts.min()}–{counts.max()})")
         axis.grid(axis="x", alpha=0.3)
         ends = rows[rows["measure"] == measure].reindex(columns=["own_low", "gold_low"])

@@ -1,5 +1,6 @@
 """Every figure of the story: the experiment it belongs to, the tables it reads, how it is drawn, and how to read it."""
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,16 +26,16 @@ class Entry:
 
 
 GALLERY = {
-    "fig1_main": Entry("", ("runs",), figures.main_result,
+    "fig1a_main": Entry("", ("runs",), figures.main_result,
         "Labels and rationales of every method: a dot is a seed with its 95 % interval over test examples, a bar the mean over "
         "seeds. Methods whose intervals overlap widely are not told apart by this test set. Published values are second-hand and "
         "on other data or models."),
-    "fig1_classes": Entry("", ("per_class",), figures.per_class,
+    "fig1b_classes": Entry("", ("per_class",), figures.per_class,
         "F1 of each class, mean over seeds: a dark cell is a class that a method hardly ever gets right."),
     "fig2_sources": Entry("E2", ("e2_sources",), figures_studies.sources,
         "Which rationales to learn from, stage 1 / stage 2: intervals over test examples that overlap are not told apart."),
     "fig3_ablations": Entry("E3", ("e3_ablations", "e3_differences"), figures_studies.ablations,
-        "Left, macro-F1 of every variant, the reference's as a dashed line; right, the paired difference from the reference. An "
+        "Left, macro-F1 of every variant, the reference's as a dashed line; right, accuracy minus the reference's, paired. An "
         "interval that crosses zero is no difference that this test set can show."),
     "fig4_size": Entry("E4", ("zero_shot",), figures_llm.size_against_f1,
         "Model size (logarithmic) against macro-F1 of fine-tuned and zero-shot models on the same test cases."),
@@ -43,10 +44,10 @@ GALLERY = {
         "failed are grey and mean nothing."),
     "fig6_exposure": Entry("E6", ("e6_exposure",), figures_studies.exposure,
         "Rationale scores given the label that the model decided on (filled) and given the gold one (hollow). The gap among "
-        "wrong decisions is what a wrong label costs the rationale."),
+        "wrong decisions is what a wrong label costs the rationale. DSS's prompt names no label, so it has one mark."),
     "fig7_training": Entry("", ("e8_curves",), figures.training,
         "The schedules a(t) and p(t) as they were logged, training loss (stage 1 dotted) and validation macro-F1, "
-        "means over seeds."),
+        "means over seeds. Losses of different objectives are on different scales: look at their shape."),
 }  # fmt: skip
 TABLES = ("table_1.csv", "table_1.md", "table_2.csv", "comparisons.csv", "findings.md")
 
@@ -59,7 +60,8 @@ def draw(recipe: Recipe, name: str, experiments: Sequence[str]) -> list[Path]:
         figure = entry.draw(*tables, recipe=recipe, dataset=dataset)
         part = tables[0][tables[0]["dataset"] == dataset]
         inputs = [_file(recipe, table) for table in entry.tables]
-        made.append(figures.save(figure, f"{name}_{dataset}", part, recipe, inputs, entry.caption))
+        caption = f"Figure {name.removeprefix('fig').partition('_')[0]}, {dataset}. {entry.caption}"
+        made.append(figures.save(figure, f"{name}_{dataset}", part, recipe, inputs, caption))
     return made
 
 
@@ -69,7 +71,8 @@ def copy_tables(recipe: Recipe, experiments: Sequence[str]) -> None:
     more = [file for name in experiments if (file := folder / f"findings_{name}.md").is_file()]
     for name in TABLES:
         sources = [folder / name, *(more if name == "findings.md" else ())]
-        text = "\n".join(source.read_text(encoding="utf-8") for source in sources)
+        blocks = [b for s in sources for b in re.split(r"\n\n(?=\*\*E)", s.read_text(encoding="utf-8").strip())]
+        text = "\n\n".join(sorted(blocks, key=lambda b: b[:4] if b.startswith("**E") else "")) + "\n"
         (target / name).write_text(text, encoding="utf-8")
         figures.record_origin(name, target / name, recipe, sources)
 

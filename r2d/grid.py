@@ -9,9 +9,9 @@ from r2d.config import Recipe
 from r2d.objective import OBJECTIVES
 
 Run = tuple[str, str, int]  # dataset, method, seed
-RESULT_CODE = ("results", "stats", "studies")
-FIGURE_CODE = ("figures", "figures_llm", "figures_studies", "gallery", "results")
-REPORT_CODE = ("gallery", "report", "report_index")
+RESULT_CODE = ("results", "stats", "studies", "published.yaml")
+FIGURE_CODE = ("figures", "figures_llm", "figures_studies", "gallery", "results", "published.yaml")
+REPORT_CODE = ("gallery", "published.yaml", "report", "report.css", "report_index")
 ASK_CODE = ("asking", "llm", "llm_local", "llm_server", "logits", "written", "zero_shot")
 JUDGE_CODE = ("asking", "judge", "llm", "llm_local", "llm_server", "logits", "qualification")
 
@@ -51,12 +51,25 @@ def runs(recipe: Recipe, experiments: Sequence[str]) -> list[Run]:
     return list(found)
 
 
+def with_starts(recipe: Recipe, runs: Sequence[Run]) -> list[Run]:
+    """The runs, and the stage 1 runs that they start from."""
+    starts = [(d, recipe.methods[m].init, s) for d, m, s in runs if recipe.methods[m].init]
+    return list(dict.fromkeys([*runs, *starts]))
+
+
 def notebook(recipe: Recipe, method: str) -> str:
     """The notebook that carries a method's runs."""
     name = recipe.methods[method].objective
     if name in OBJECTIVES and not OBJECTIVES[name].decides:
         return "02_stage1"
     return "03_stage2" if name.startswith("r2d") else "04_baselines"
+
+
+def titles(recipe: Recipe, name: str) -> list[str]:
+    """The methods and chat models of an experiment by their titles, the judge as such."""
+    asked = recipe.experiments[name]
+    judge = [f"judge: {recipe.llms[recipe.judge.llm].title}"] if asked.judged and recipe.judge else []
+    return [recipe.methods[m].title for m in asked.methods] + [recipe.llms[llm].title for llm in asked.llms] + judge
 
 
 def asking(recipe: Recipe, experiments: Sequence[str]) -> list[str]:

@@ -134,7 +134,8 @@ def table(recipe: Recipe, graded: pd.DataFrame, qualified: dict[str, bool]) -> p
 def agreement(graded: pd.DataFrame, file: str) -> pd.DataFrame:
     """How far the judge agrees with people, a row a criterion: share of equal grades, quadratic weighted kappa, missing rate.
 
-    `file` is a CSV with columns id, method, criterion, score, filled in by hand. Raises `R2DError` for an absent file or
+    `file` is a CSV with columns id, method, criterion, score, filled in by hand (with dataset and seed where
+    several were judged). Raises `R2DError` for an absent file or
     column, a criterion that is not the rubric's, a score off the scale, or no shared case.
     """
     if not Path(file).is_file():
@@ -146,8 +147,11 @@ def agreement(graded: pd.DataFrame, file: str) -> pd.DataFrame:
         raise R2DError(f"{Path(file).name} has criterion {sorted(strange)[0]!r}; the rubric's are {', '.join(CRITERIA)}.")
     if not human["score"].isin(list(SCALE)).all():
         raise R2DError(f"{Path(file).name} has a score that is not a whole number from 1 to 5: mend it.")
-    long = graded.melt(["id", "method"], list(CRITERIA), "criterion", "judged")
-    both = human.merge(long, on=["id", "method", "criterion"])
+    named = ["id", "method", *(name for name in ("dataset", "seed") if name in human)]
+    if graded.duplicated(named).any():
+        raise R2DError(f"{Path(file).name} does not say which dataset or seed its cases are of: add columns dataset and seed.")
+    long = graded.melt(named, list(CRITERIA), "criterion", "judged")
+    both = human.merge(long, on=[*named, "criterion"])
     if both["judged"].isna().all():
         raise R2DError(
             f"{Path(file).name} shares no id, method and criterion with a grade of the judge: use predictions.jsonl's ids."

@@ -45,6 +45,11 @@ class Totals:
     cost: float = 0.0
     seconds: float = 0.0
 
+    def __str__(self) -> str:
+        price = f", ${self.cost:.2f}" if self.cost else ""
+        tokens = f"{self.tokens_in:,} tokens read, {self.tokens_out:,} written{price}, {self.seconds:.0f} s"
+        return f"{self.calls} calls, {self.hits} answers known before, {self.faults} faults, {tokens}"
+
 
 @dataclass(frozen=True)
 class Decoding:
@@ -178,8 +183,7 @@ class Cache:
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
             self._base = sqlite3.connect(path, timeout=60, isolation_level=None, check_same_thread=False)
-            self._base.execute("PRAGMA journal_mode=WAL")
-            self._base.execute("PRAGMA synchronous=NORMAL")
+            self._base.execute("PRAGMA journal_mode=TRUNCATE")  # a write-ahead log can't be shared by the nodes of a cluster
             self._base.execute("CREATE TABLE IF NOT EXISTS answers (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID")
         except (OSError, sqlite3.Error) as error:
             raise R2DError(

@@ -12,6 +12,7 @@ from torch import Tensor
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
 from r2d import R2DError, assets, env
+from r2d.backbone import positions
 from r2d.decode import by_length
 from r2d.llm import Answer, Decoding, Keep, Message
 from r2d.logits import Form, Gumbel, vocabulary
@@ -94,7 +95,7 @@ class Local:
 def _score(model, ids: Tensor, mask: Tensor, owners: list[int], answers: list[list[int]], start, shared: int) -> Tensor:
     """Log-probability of every answer's tokens after the prompt of row `owners[k]`, shape (answers,)."""
     read = model(
-        input_ids=ids[:, shared:], attention_mask=mask, position_ids=_positions(mask)[:, shared:], past_key_values=start,
+        input_ids=ids[:, shared:], attention_mask=mask, position_ids=positions(mask)[:, shared:], past_key_values=start,
         use_cache=True, logits_to_keep=1,
     )  # fmt: skip
     index, device = torch.tensor(owners, device=ids.device), ids.device
@@ -103,15 +104,11 @@ def _score(model, ids: Tensor, mask: Tensor, owners: list[int], answers: list[li
     read.past_key_values.batch_select_indices(index)
     whole = torch.cat([mask[index], real[:, :-1]], 1)
     rest = model(
-        input_ids=targets[:, :-1], attention_mask=whole, position_ids=_positions(whole)[:, ids.shape[1] :],
+        input_ids=targets[:, :-1], attention_mask=whole, position_ids=positions(whole)[:, ids.shape[1] :],
         past_key_values=read.past_key_values,
     )  # fmt: skip
     logits = torch.cat([read.logits[index], rest.logits], 1).float()
     return (logits.log_softmax(-1).gather(2, targets[..., None])[..., 0] * real).sum(1)
-
-
-def _positions(mask: Tensor) -> Tensor:
-    return (mask.cumsum(1) - 1).clamp(min=0)
 
 
 def _prompts(tokenizer, conversations: Sequence[list[Message]]) -> list[list[int]]:

@@ -1,5 +1,7 @@
 """Models: any encoder-decoder or decoder-only checkpoint by name or path, tuned in full, by LoRA or by QLoRA."""
 
+import warnings
+from logging import ERROR, getLogger
 from pathlib import Path
 
 import torch
@@ -71,6 +73,8 @@ def _pretrained(name: str, dropout: float, quantisation=None) -> nn.Module:
     from transformers.utils import logging
 
     logging.disable_progress_bar()
+    warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")  # peft's affair
+    getLogger("bitsandbytes.backends.cpu.ops").setLevel(ERROR)  # a faster kernel would have to come from a hub
     where = {"device_map": {"": env.device()}} if quantisation is not None else {}
     kind = backbone.kind(_open("AutoConfig", name))
     model = _open(kind.auto, name, dtype=torch.float32, quantization_config=quantisation, **where)

@@ -11,7 +11,7 @@ from typing import Any
 
 import yaml
 
-from r2d import R2DError, paths
+from r2d import R2DError, config, paths
 
 
 def declared(source: Path) -> dict[str, Any]:
@@ -61,8 +61,7 @@ def main() -> int:
     from papermill.exceptions import PapermillExecutionError
 
     try:
-        pairs = (item.partition("=") for item in given.parameters)
-        execute(given.name, given.out, {name: yaml.safe_load(value) for name, _, value in pairs})
+        execute(given.name, given.out, config.settings_of(given.parameters))
     except R2DError as error:
         print(error, file=sys.stderr)
         return 2

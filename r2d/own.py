@@ -4,7 +4,6 @@ Nothing here prints or quotes a question or a rationale.
 """
 
 import difflib
-import hashlib
 import random
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,7 +84,8 @@ def look(train_file: str, test_file: str = "", question: str = "question", label
     train = _rows(train_path, columns)
     test = _rows(test_path, columns) if test_path else []
     _expect_learnable(Path(train_path).name, columns["label"], train)
-    return Table(train_path, test_path, columns, train, test, _digest(train_path, test_path))
+    digest = readers.digest(map(readers.find, filter(None, (train_path, test_path))))
+    return Table(train_path, test_path, columns, train, test, digest)
 
 
 def located(path: str) -> str:
@@ -183,10 +183,3 @@ def _expect_learnable(file: str, column: str, rows: list[dict[str, Any]]) -> Non
             f"{file}: column {column!r} has {len(kinds)} different labels in {len(labels)} rows, too few to learn any: "
             "if it holds notes, name the label column, otherwise give more rows a label."
         )
-
-
-def _digest(*files: str) -> str:
-    digest = hashlib.sha256()
-    for file in filter(None, files):
-        digest.update(file.encode() if file.startswith(readers.HUB) else Path(file).read_bytes())
-    return digest.hexdigest()[:8]

@@ -17,7 +17,7 @@ def block(folder: Path) -> str:
         if not (folder / name).is_file():
             raise R2DError(f"{folder / name} is not there; run `./run_all.sh` first.")
     table, findings = ((folder / name).read_text(encoding="utf-8").strip() for name in names)
-    pictures = sorted(folder.glob("fig1_main_*.png"), reverse=True)
+    pictures = sorted(folder.glob("fig1a_main_*.png"), reverse=True)
     shown = "\n\n".join(f"![Labels and rationales](figures/{folder.name}/{p.name})" for p in pictures[:1])
     return f"{table}\n\n{findings}\n\n{shown}"
 

@@ -196,7 +196,7 @@ class Gate:
         if own and canonical(texts["label"], own) is None:
             return "its label is not one of its own candidates; write it as it stands there"
         if not own and canonical(texts["label"], self.labels) is None:
-            return f"its label {texts['label'][:40]!r} is not one of {some(self.labels)}; mend the label"
+            return f"its label {some([texts['label']])} is not one of {some(self.labels)}; mend the label"
         if texts["id"] in ids:
             return f"its id is that of row {ids[texts['id']]}; give each row its own"
         if taken and content_key(texts["question"], self.context_mark) in taken:

@@ -91,7 +91,7 @@ def _asked(recipe: Recipe, environments: dict[Run, dict]) -> str:
     rows = []
     for name, experiment in recipe.experiments.items():
         runs = grid.runs(recipe, [name])
-        titles = "; ".join(recipe.methods[m].title for m in experiment.methods)
+        titles = "; ".join(grid.titles(recipe, name))
         done = f"{sum(run in environments for run in runs)} of {len(runs)}"
         rows.append([name, experiment.title, ", ".join(experiment.datasets), titles, len(experiment.seeds), done])
     return _table(pd.DataFrame(rows, columns=["", "experiment", "datasets", "methods", "seeds", "runs here"]))
@@ -136,10 +136,10 @@ def _costs(recipe: Recipe) -> str:
 def _published(recipe: Recipe) -> str:
     """Each published number with its mark, and every R2D row of table 1 on the same dataset."""
     table = _csv(recipe, "table_1.csv")
-    readable, rows = results.readable(table), []
+    readable, rows = results.readable(table, recipe), []
     staged = table["method"].map(lambda m: m in recipe.methods and recipe.methods[m].objective.startswith("r2d"))
     for _, row in results.published().iterrows():
-        measure = results.MEASURES[row["measure"]]
+        measure = results.heading(row["measure"], recipe)
         ours = readable[staged & (table["dataset"] == row["dataset"])]
         said = "; ".join(f"{o['method']} {o[measure]}" for _, o in ours.iterrows()) or "not measured in this profile"
         value = f"{row['value']:.2f}" + ("" if pd.isna(row["sd"]) else f" ± {row['sd']:.2f}")
@@ -149,7 +149,7 @@ def _published(recipe: Recipe) -> str:
 
 
 def _figures(recipe: Recipe) -> str:
-    """Every figure of the manifest that has a caption, in the gallery's order."""
+    """Every figure of the manifest that has a caption, by number."""
     folder = paths.figures(recipe.profile)
     known = json.loads((folder / "manifest.json").read_text(encoding="utf-8")) if (folder / "manifest.json").is_file() else {}
     parts = [f"Each is also a PDF with its source CSV in `figures/{recipe.profile}/`."]

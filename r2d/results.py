@@ -82,7 +82,9 @@ def compare(recipe: Recipe, runs: Sequence[Run], dataset: str, against: Sequence
         shared = own.index.intersection(other.index)
         found = stats.paired(own[shared], other[shared])
         low, high = found.pop("interval")
-        rows.append({"dataset": dataset, "method": reference, "against": method, **found, "low": low, "high": high})
+        seeds = sum((d, m) == (dataset, reference) for d, m, _ in runs)
+        row = {"dataset": dataset, "method": reference, "against": method, "seeds": seeds}
+        rows.append(row | found | {"low": low, "high": high})
     adjusted = stats.holm([row["p"] for row in rows]) if rows else []
     return pd.DataFrame([row | {"p_holm": p} for row, p in zip(rows, adjusted, strict=True)])
 
@@ -92,10 +94,11 @@ def sentence(recipe: Recipe, row: pd.Series) -> str:
     a, b = (recipe.methods[row[name]].title for name in ("method", "against"))
     around = f"95 % interval {100 * row['low']:+.1f} to {100 * row['high']:+.1f}"
     size = f"{100 * row['difference']:+.1f} points of accuracy ({around})"
+    where = f"{row['dataset']} ({row['seeds']:.0f} seed{'s' if row['seeds'] > 1 else ''})"
     if row["p_holm"] >= 0.05:
-        return f"{a} and {b} can't be told apart on {row['dataset']}: {size}, corrected p = {row['p_holm']:.2g}."
+        return f"{a} and {b} can't be told apart on {where}: {size}, corrected p = {row['p_holm']:.2g}."
     verb = "beats" if row["difference"] > 0 else "is beaten by"
-    return f"{a} {verb} {b} on {row['dataset']}: {size}, corrected p = {row['p_holm']:.2g}."
+    return f"{a} {verb} {b} on {where}: {size}, corrected p = {row['p_holm']:.2g}."
 
 
 def curves(recipe: Recipe, runs: Sequence[Run]) -> pd.DataFrame:
@@ -122,12 +125,6 @@ def signatures(recipe: Recipe, runs: Sequence[Run]) -> dict[str, str]:
     return found
 
 
-def with_starts(recipe: Recipe, runs: Sequence[Run]) -> list[Run]:
-    """The runs, and the stage 1 runs that they start from."""
-    starts = [(d, recipe.methods[m].init, s) for d, m, s in runs if recipe.methods[m].init]
-    return list(dict.fromkeys([*runs, *starts]))
-
-
 def published() -> pd.DataFrame:
     """Every number of the paper that was found, each with its mark and why it is or is not comparable with ours."""
     entries = yaml.safe_load((paths.PACKAGE / "published.yaml").read_text(encoding="utf-8"))
@@ -145,19 +142,24 @@ def scores(metrics: dict) -> pd.DataFrame:
     return pd.DataFrame(rows).T.astype({"cases": int}).round(3)
 
 
-def readable(table: pd.DataFrame) -> pd.DataFrame:
+def heading(measure: str, recipe: Recipe) -> str:
+    """A measure's name for people; BERTScore's with the model that computed it, without which it says nothing."""
+    return MEASURES[measure] + (f" ({recipe.metrics.bertscore})" if measure == "bertscore_f1" else "")
+
+
+def readable(table: pd.DataFrame, recipe: Recipe) -> pd.DataFrame:
     """The summary for people: `mean ± sd` over seeds in points of 100, one column a measure that has values.
 
     Macro-F1 has its interval over examples in brackets.
     """
     shown = table[["dataset", "title", "seeds"]].rename(columns={"title": "method"})
-    for name, heading in MEASURES.items():
+    for name in MEASURES:
         if table[name].notna().any():
-            scale = 1 if name == "corpus_bleu" else 100
-            shown[heading] = [_cell(m, s, scale) for m, s in zip(table[name], table[f"{name}_sd"], strict=True)]
+            scale, column = 1 if name == "corpus_bleu" else 100, heading(name, recipe)
+            shown[column] = [_cell(m, s, scale) for m, s in zip(table[name], table[f"{name}_sd"], strict=True)]
             if name == "macro_f1":
-                ends = zip(shown[heading], table[f"{name}_low"], table[f"{name}_high"], strict=True)
-                shown[heading] = [f"{cell} [{100 * low:.0f}, {100 * high:.0f}]" for cell, low, high in ends]
+                ends = zip(shown[column], table[f"{name}_low"], table[f"{name}_high"], strict=True)
+                shown[column] = [f"{cell} [{100 * low:.0f}, {100 * high:.0f}]" for cell, low, high in ends]
     return shown
 
 
@@ -168,8 +170,8 @@ def write(recipe: Recipe, tables: dict[str, pd.DataFrame], findings: dict[str, l
     for name, part in tables.items():
         part.to_csv(folder / f"{name}.csv", index=False)
     known = published()
-    known = known[known["dataset"].isin(tables["table_1"]["dataset"])].drop(columns="sd")
-    lines = [f"Profile: {recipe.note}", readable(tables["table_1"]).to_markdown(index=False, disable_numparse=True)]
+    known = known[known["dataset"].isin(tables["table_1"]["dataset"])].drop(columns=["sd", "profiles"])
+    lines = [f"Profile: {recipe.note}", readable(tables["table_1"], recipe).to_markdown(index=False, disable_numparse=True)]
     if len(known):
         lines += ["Published, and whether the rows above may be laid beside it:", known.to_markdown(index=False, floatfmt=".2f")]
     (folder / "table_1.md").write_text("\n\n".join(lines) + "\n", encoding="utf-8")

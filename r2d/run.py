@@ -14,7 +14,7 @@ from pathlib import Path
 import yaml
 from safetensors import SafetensorError
 
-from r2d import R2DError, config, objective, paths
+from r2d import R2DError, config, data, objective, paths
 from r2d.config import Recipe
 from r2d.objective import OBJECTIVES
 
@@ -26,9 +26,9 @@ METRIC_CODE = ("assets", "bertscore", "metrics", "stats")
 
 @lru_cache
 def code_hash(modules: tuple[str, ...]) -> str:
-    """Twelve hex digits over the source of package modules, the dataset cards and the shipped base."""
-    files = [paths.PACKAGE / f"{m}.py" for m in modules]
-    if modules == TRAINING_CODE:
+    """Twelve hex digits over the source of package modules (or of other files of it); with `data`, also cards and the base."""
+    files = [paths.PACKAGE / (m if "." in m else f"{m}.py") for m in modules]
+    if "data" in modules:
         files += sorted(paths.CARDS.glob("*.yaml")) + sorted(p for p in paths.BASE.glob("*.*") if p.suffix != ".md")
     return hashlib.sha256(b"".join(p.read_bytes() for p in files)).hexdigest()[:12]
 
@@ -49,13 +49,15 @@ def settings(recipe: Recipe, dataset: str, method: str, seed: int) -> dict:
         "train": recipe.training(method, dataset).model_dump() if trained else None,
         "decode": recipe.decode.model_dump(),
         "init": settings(recipe, dataset, chosen.init, seed) if chosen.init else None,
+        "content": data.content(recipe.data(dataset, method)),
         "code": code_hash(TRAINING_CODE),
     }
 
 
 def data_key(recipe: Recipe, dataset: str) -> str:
     """Changes when the dataset's settings or the code that reads it change."""
-    parts = [recipe.datasets[dataset].model_dump(mode="json"), code_hash(TRAINING_CODE)]
+    own = recipe.datasets[dataset]
+    parts = [own.model_dump(mode="json"), data.content(own), code_hash((*TRAINING_CODE, "describe"))]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
 
 
@@ -68,8 +70,8 @@ def key(recipe: Recipe, dataset: str, method: str, seed: int) -> str:
 def execute(recipe: Recipe, dataset: str, method: str, seed: int) -> Path:
     """Do the run unless it is finished, resume it if it was killed; returns its directory.
 
-    A finished run made under other settings is replaced only when the new one is whole. When only the metrics' code or
-    settings changed, only `metrics.json` is made again.
+    A finished run made under other settings, or of other data, is replaced only when the new one is whole. When only the
+    metrics' code or settings changed, only `metrics.json` is made again.
     """
     for name, known in ((dataset, recipe.datasets), (method, recipe.methods)):
         if name not in known:
@@ -82,7 +84,7 @@ def execute(recipe: Recipe, dataset: str, method: str, seed: int) -> Path:
             if _is_main_process():
                 shutil.rmtree(out, ignore_errors=True)
                 part.rename(out)
-        elif _stale(out / "metrics.json", run_key):
+        elif _is_main_process() and _stale(out / "metrics.json", run_key):
             _write_metrics(recipe, dataset, out, run_key)
     except (OSError, SafetensorError) as error:
         raise R2DError(
@@ -117,7 +119,7 @@ def read(folder: Path) -> dict:
 
 def load_decoder(folder: Path):
     """The trained model of a finished run, ready to decode; returns (decoder, objective)."""
-    from r2d import data, model
+    from r2d import model
     from r2d.decode import Decoder
     from r2d.settings import DataSettings, LoraSettings
 
@@ -136,7 +138,7 @@ def load_decoder(folder: Path):
 
 def _train_and_predict(recipe: Recipe, dataset: str, method: str, seed: int, part: Path, wanted: dict) -> None:
     """Fill the unfinished directory with model, log, predictions and env."""
-    from r2d import baselines, data, env
+    from r2d import baselines, env
 
     env.seed_everything(seed)
     part.mkdir(parents=True, exist_ok=True)
@@ -189,7 +191,7 @@ def _start(recipe: Recipe, dataset: str, first: str, seed: int) -> Path:
 
 
 def _write_metrics(recipe: Recipe, dataset: str, folder: Path, run_key: str) -> None:
-    from r2d import data, metrics
+    from r2d import metrics
 
     rows = _lines(folder / "predictions.jsonl")
     labels = data.load(dataset, recipe.datasets[dataset]).labels
@@ -219,16 +221,18 @@ def _is_main_process() -> bool:
 
 
 def _peak_memory() -> int:
-    """Peak resident memory of this process in MB (peak allocated memory of the GPU where there is one)."""
+    """Peak resident memory of this process so far in MB (peak allocated memory of the GPU in this run where there is one)."""
     import torch
 
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated() // 2**20
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // (2**20 if sys.platform == "darwin" else 1024)
 
 
 def _lines(path: Path) -> list[dict]:
-    return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()] if path.is_file() else []
+    if not path.is_file():
+        return []
+    return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]  # a text may hold U+2028
 
 
 def _write_lines(path: Path, rows: list[dict]) -> None:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import yaml
 
-from r2d import R2DError, prompts, run
+from r2d import R2DError, objective, prompts, run
 from r2d.results import MEASURES
 from r2d.settings import LoraSettings
 
@@ -201,7 +201,12 @@ def _usage(made: dict, merged: bool) -> str:
 `{loading}` with the tokenizer beside it. Prompts, cut at {config["limits"][0]} tokens:
 
 - label: `{prompts.PREDICT}`
-- rationale: `{prompts.EXPLAIN_LABEL if config["method"]["objective"].startswith("r2d") else prompts.EXPLAIN}`{note}"""
+- rationale: `{prompts.EXPLAIN_LABEL if _given_label(config) else prompts.EXPLAIN}`{note}"""
+
+
+def _given_label(config: dict) -> bool:
+    method = config["method"]
+    return objective.named(method["objective"], method["objective_overrides"]).rationale_prompt == "given label"
 
 
 def _settings(made: dict) -> str:

@@ -69,38 +69,6 @@ def paired(a: Sequence[float], b: Sequence[float], resamples: int = 9999, seed: 
     return {"difference": float(gap.mean()), "interval": interval(gap, min(resamples, 1000), seed), "p": float(p)}
 
 
-def paired_macro_f1(
-    gold: Sequence[str], a: Sequence, b: Sequence, labels: Sequence[str], resamples: int = 9999, seed: int = 0
-) -> dict:
-    """Two-sided approximate randomisation test that two methods have equal macro-F1 over the fixed `labels`.
-
-    Every permutation swaps the two methods' predictions on each example with probability 1/2 (Yeh 2000); a
-    prediction outside `labels` is wrong. Examples with equal (gold, a, b) are alike, so each such cell draws how
-    many of its examples are swapped. Returns and errors are those of `paired`.
-    """
-    _same_length(gold, a, b)
-    codes = {label: k for k, label in enumerate(labels)}
-    triples = np.array([[codes.get(x, len(labels)) for x in column] for column in (gold, a, b)])
-    cells, counts = np.unique(triples, axis=1, return_counts=True)
-    one_hot = np.eye(len(labels) + 1)[:, : len(labels)][cells]  # gold, a, b x cells x labels
-    rng = np.random.default_rng(seed)
-
-    def macro(from_a, from_b):
-        """Macro-F1 when that many examples of each cell (... x cells) take a's and b's prediction."""
-        hits = from_a @ (one_hot[0] * one_hot[1]) + from_b @ (one_hot[0] * one_hot[2])
-        return _f1(hits, from_a @ one_hot[1] + from_b @ one_hot[2], (from_a + from_b) @ one_hot[0]).mean(axis=-1)
-
-    def difference(kept, swapped):
-        return macro(kept, swapped) - macro(swapped, kept)
-
-    observed = difference(counts, 0 * counts)
-    swapped = rng.binomial(counts, 0.5, size=(resamples, len(counts)))
-    extreme = np.abs(difference(counts - swapped, swapped)) >= abs(observed) - 1e-12
-    drawn = rng.multinomial(counts.sum(), counts / counts.sum(), size=min(resamples, 1000))
-    p = (1 + extreme.sum()) / (1 + resamples)
-    return {"difference": float(observed), "interval": _percentiles(difference(drawn, 0 * drawn)), "p": float(p)}
-
-
 def holm(pvalues: Sequence[float]) -> list[float]:
     """P-values adjusted for their number by Holm's step-down method, in the order given."""
     return [float(p) for p in multipletests(pvalues, method="holm")[1]] if len(pvalues) else []

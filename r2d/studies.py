@@ -67,7 +67,7 @@ def exposure(recipe: Recipe, runs: Sequence[Run]) -> pd.DataFrame:
 
 def cost(recipe: Recipe, runs: Sequence[Run]) -> pd.DataFrame:
     """E7, table 2: what each network costs, the stage 1 that a run starts from in a row of its own; means over seeds."""
-    frame = results.collect(recipe, results.with_starts(recipe, runs)).dropna(subset=["parameters"])
+    frame = results.collect(recipe, grid.with_starts(recipe, runs)).dropna(subset=["parameters"])
     frame["trainable_share"] = frame["trainable"] / frame["parameters"]
     table = frame.groupby(["dataset", "method", "title"], sort=False)[list(COST)].mean().reset_index()
     return table.assign(profile=recipe.profile)
@@ -76,11 +76,11 @@ def cost(recipe: Recipe, runs: Sequence[Run]) -> pd.DataFrame:
 def exposure_sentences(table: pd.DataFrame) -> list[str]:
     """E6 in words: what the gold label would have changed in rationales of wrongly decided cases."""
     lines = []
-    for _, row in table[(table["decision"] == "wrong") & table["gap"].notna()].iterrows() if "gap" in table else ():
+    for _, row in table[(table["decision"] == "wrong") & table["gap_low"].notna()].iterrows() if "gap_low" in table else ():
         name = results.MEASURES[row["measure"]]
         said = f"{100 * row['own']:.1f} given its own label, {100 * row['gold']:.1f} given the gold one"
         around = f"difference {100 * row['gap']:+.1f}, 95 % interval {100 * row['gap_low']:+.1f} to {100 * row['gap_high']:+.1f}"
-        noise = " The difference is inside its noise." if row["gap_low"] <= 0 <= row["gap_high"] else ""
+        noise = "" if row["gap_low"] > 0 or row["gap_high"] < 0 else " The difference is inside its noise."
         lines.append(f"{row['title']} on {row['dataset']}, {row['n']} wrongly decided cases, {name}: {said} ({around}).{noise}")
     return lines
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from statistics import fmean
 
 import torch
 from safetensors.torch import load_file, save_file
@@ -90,6 +91,8 @@ class Trainer:
 
         precision = "bf16" if settings.precision == "bf16" else "no"
         self.accelerator = Accelerator(mixed_precision=precision, cpu=env.device() == "cpu")
+        if settings.batch < self.accelerator.num_processes:
+            raise R2DError(f"{self.accelerator.num_processes} processes can't share a batch of {settings.batch}; start fewer.")
         self.model, self.decoder, self.goal, self.settings = model, decoder, goal, settings
         self.seed, self.folder, self.fingerprint = seed, folder, fingerprint
         self.weights = [p for p in model.parameters() if p.requires_grad]
@@ -108,7 +111,7 @@ class Trainer:
         self.train_set, self.valid_set = (encode(part, self.decoder, self.goal) for part in (train, validation))
         self.folder.mkdir(parents=True, exist_ok=True)
         start = self._resume()
-        steps, begun = self.settings.steps, time.perf_counter()
+        steps, self.mark = self.settings.steps, time.perf_counter()
         bar = tqdm(total=steps, initial=start, desc=title, mininterval=10, disable=not self.accelerator.is_main_process)
         step = start
         while step < steps and not self.stopper.stop:
@@ -121,15 +124,14 @@ class Trainer:
             if step % self.settings.eval_every == 0 or step == steps:
                 self._evaluate(step)
         bar.close()
-        seconds = time.perf_counter() - begun
         checkpoint.restore(self.model, load_file(self.folder / "best.safetensors"))
         return {
             "steps": step,
             "best_step": self.stopper.best_step,
             "best_score": self.stopper.best,
             "score": "macro_f1" if self.goal.decides else "negative validation loss",
-            "seconds": round(seconds, 2),
-            "seconds_per_step": round(seconds / max(1, step - start), 4),
+            "seconds": round(self.stopper.seconds, 2),
+            "seconds_per_step": round(self._seconds_per_step(), 4),
         }
 
     def _step(self, step: int) -> dict:
@@ -223,7 +225,8 @@ class Trainer:
         """Validate (macro-F1, or minus the loss in stage 1), keep the best weights, checkpoint."""
         self.model.eval()
         score = self._macro_f1() if self.goal.decides else -self._validation_loss()
-        better = self.stopper.update(step, score)
+        better, now = self.stopper.update(step, score), time.perf_counter()
+        self.stopper.seconds, self.mark = self.stopper.seconds + now - self.mark, now
         late = self.stopper.best is None and step >= self.settings.steps
         if late:  # a run too short to reach selection still ends with weights: its last
             self.stopper.best, self.stopper.best_step = score, step
@@ -235,6 +238,11 @@ class Trainer:
             checkpoint.save(self.folder / "checkpoints", step, self.model, self.optimiser, self.stopper, self.fingerprint)
             self._log({"step": step, "validation": score, "best": self.stopper.best})
         self.accelerator.wait_for_everyone()
+
+    def _seconds_per_step(self) -> float:
+        """Mean of the logged steps, validation left out; the log outlives a killed process."""
+        lines = (self.folder / "log.jsonl").read_text(encoding="utf-8").splitlines()
+        return fmean(entry["seconds"] for entry in map(json.loads, lines) if "seconds" in entry)
 
     def _macro_f1(self) -> float:
         """Over the label set, or over the positions of the candidates."""

@@ -31,15 +31,16 @@ def write(chat: Chat, records: Sequence[Record], labels: Sequence[str], version:
     items = [{"question": r.question, "label": r.label} for r in records]
     asked = ask_all(chat, template("rationale", version), items, title="writing")
     texts = [answer["rationale"].strip() if answer else None for answer in asked.answers]
-    faults = [fault(text, record.label, labels) for text, record in zip(texts, records, strict=True)]
+    faults = [fault(text, record.label, labels, record.question) for text, record in zip(texts, records, strict=True)]
     kept = [None if why else text for text, why in zip(texts, faults, strict=True)]
     return Written(kept, dict(Counter(filter(None, faults))))
 
 
-def fault(text: str | None, label: str, labels: Sequence[str]) -> str | None:
-    """Why a rationale is not accepted: "unreadable", "empty", "too short", "too long", "contradicts the label"; None if it is.
+def fault(text: str | None, label: str, labels: Sequence[str], question: str = "") -> str | None:
+    """Why a rationale is not accepted; None if it is.
 
-    It contradicts when it names another label of the set and not the gold one, letter case aside.
+    "unreadable", "empty", "too short", "too long", "copies the case" (the whole of it is a part of the case) or "contradicts
+    the label" (it names another label of the set and not the gold one), letter case and blanks aside.
     """
     if text is None:
         return "unreadable"
@@ -48,6 +49,8 @@ def fault(text: str | None, label: str, labels: Sequence[str]) -> str | None:
     words, folded = len(text.split()), text.casefold()
     if not WORDS[0] <= words <= WORDS[1]:
         return "too short" if words < WORDS[0] else "too long"
+    if " ".join(folded.split()).strip(".") in " ".join(question.casefold().split()):
+        return "copies the case"
     others = [other for other in labels if other != label and other.casefold() in folded]
     return "contradicts the label" if others and label.casefold() not in folded else None
 

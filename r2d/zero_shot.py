@@ -6,7 +6,7 @@ from dataclasses import asdict
 
 import pandas as pd
 
-from r2d import baselines, data, grid, metrics, paths, run
+from r2d import R2DError, baselines, data, grid, metrics, paths, run
 from r2d.asking import Asked, Shot, Template, ask_all, template
 from r2d.config import Recipe
 from r2d.data import Dataset, Record
@@ -32,6 +32,8 @@ def ask(recipe: Recipe, name: str, llm: str, chat: Chat) -> pd.DataFrame:
     can tell.
     """
     dataset, settings = data.load(name, recipe.datasets[name]), recipe.zero_shot
+    if not dataset.labels:
+        raise R2DError(f"Chat models choose from one label set, but each case of {name} brings its own: leave {name} out.")
     records, prompt = dataset.test[: settings.cases], template("zero_shot", settings.prompt).choosing(label=dataset.labels)
     shots = worked(dataset, settings.shots)
     asked = ask_all(chat, prompt, [_fields(r, dataset.labels) for r in records], shots, f"{name} {llm}")
@@ -82,7 +84,10 @@ def table(recipe: Recipe, experiments: Sequence[str], asked: Sequence[pd.DataFra
 
 
 def sentences(frame: pd.DataFrame) -> list[str]:
-    """How much smaller the smallest fine-tuned model is that does at least as well as the best zero-shot one, per dataset."""
+    """Per dataset: the smallest fine-tuned model that does as well as the best zero-shot one, and how much smaller it is.
+
+    Intervals that overlap, and a zero-shot model whose interval holds the majority class, are said to.
+    """
     lines = []
     for dataset, rows in frame.groupby("dataset", sort=False):
         tuned, zero = (rows[(rows["kind"] == kind) & rows["parameters"].notna()] for kind in ("fine-tuned", "zero-shot"))
@@ -90,17 +95,25 @@ def sentences(frame: pd.DataFrame) -> list[str]:
             continue
         best = zero.loc[zero["macro_f1"].idxmax()]
         enough = tuned[tuned["macro_f1"] >= best["macro_f1"]]
-        said = f"the best zero-shot model here, {best['title']} ({best['how']}), with macro-F1 {100 * best['macro_f1']:.1f}"
-        if enough.empty:
-            lines.append(f"On {dataset} no fine-tuned model reaches {said}.")
-            continue
-        small = enough.loc[enough["parameters"].idxmin()]
-        times = best["parameters"] / small["parameters"]
-        lines.append(
-            f"On {dataset}, {small['title']} ({100 * small['macro_f1']:.1f}) is {times:.0f} times smaller than {said}; "
-            f"{int(best['cases'])} test cases."
-        )
+        mine = tuned.loc[tuned["macro_f1"].idxmax()] if enough.empty else enough.loc[enough["parameters"].idxmin()]
+        floor = rows.loc[rows["kind"] == "majority", "macro_f1"].max()
+        doubts = ["Their intervals overlap."] if _overlap(mine, best) else []
+        if best["macro_f1_low"] <= floor <= best["macro_f1_high"]:
+            doubts.append("The majority class is inside that model's interval.")
+        smaller = f"{best['parameters'] / mine['parameters']:.0f} times smaller than"
+        verb = "is the best fine-tuned model and does not reach" if enough.empty else f"is {smaller}"
+        cases = f"{int(best['cases'])} test cases"
+        said = f"On {dataset} {_named(mine)} {verb} the best zero-shot model here, {_named(best)}; {cases}."
+        lines.append(" ".join([said, *doubts]))
     return lines
+
+
+def _named(row: pd.Series) -> str:
+    return f"{row['title']} ({row['how']}, macro-F1 {100 * row['macro_f1']:.1f})"
+
+
+def _overlap(one: pd.Series, other: pd.Series) -> bool:
+    return one["macro_f1_low"] <= other["macro_f1_high"] and other["macro_f1_low"] <= one["macro_f1_high"]
 
 
 def _fields(record: Record, labels: Sequence[str]) -> dict:

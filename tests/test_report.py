@@ -23,7 +23,7 @@ from r2d import R2DError, config, gallery, paths, report, report_index, results
 
 RUNS = [("triage", "majority", 1), ("triage", "r2d-full", 1), ("triage", "r2d-full", 2), ("pubmedqa", "r2d-qlora", 1)]
 SOURCES = {"majority": "04_baselines", "r2d-full": "03_stage2", "r2d-qlora": "03_stage2"}
-FIGURES = ("fig1_main_triage", "fig1_main_pubmedqa", "fig7_training_triage")
+FIGURES = ("fig1a_main_triage", "fig1a_main_pubmedqa", "fig7_training_triage")
 SECRET = "a case that no notebook printed"
 WIDE = "<table>" + "<tr>" + "<td>unbreakably_wide_cell</td>" * 20 + "</tr></table>"
 ENVIRONMENT = {
@@ -87,7 +87,7 @@ def fill(home: Path) -> None:
     table = results.summarise(frame)
     frame.to_csv(base / "results" / "runs.csv", index=False)
     table.to_csv(base / "results" / "table_1.csv", index=False)
-    readable = results.readable(table).to_markdown(index=False)
+    readable = results.readable(table, config.load("smoke")).to_markdown(index=False)
     (base / "results" / "table_1.md").write_text(f"Profile: invented\n\n{readable}\n")
     (figures / "findings.md").write_text("**Table 1**\n\n- R2D beats nothing.\n\n**E3**\n\n- No part is worth it.\n")
     costs = dict.fromkeys(report_index.COSTS, 2.0) | {"dataset": "triage", "title": "R2D", "steps": 77}
@@ -206,7 +206,7 @@ def test_every_figure_has_its_caption_from_the_gallery(site):
     text, source = Page(site / "index.html").text, (site / "index.html").read_text(encoding="utf-8")
     for name in FIGURES:
         assert gallery.GALLERY[name.rpartition("_")[0]].caption in text and f"_images/{name}.png" in source
-    assert text.count(gallery.GALLERY["fig1_main"].caption) >= 2
+    assert text.count(gallery.GALLERY["fig1a_main"].caption) >= 2
 
 
 def test_runs_are_listed_by_dataset_method_and_seed_under_short_names(site):

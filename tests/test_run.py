@@ -258,7 +258,7 @@ def test_every_number_of_the_table_comes_from_the_run_directories(handmade):
     assert table.loc["r2d-full", "accuracy"] == pytest.approx(0.85)
     assert table.loc["r2d-full", "accuracy_sd"] == pytest.approx(0.1 / 2**0.5)  # the sample's standard deviation
     assert table.loc["dss-full", "accuracy_sd"] == 0 and pd.isna(table.loc["r2d-full", "sentence_bleu"])
-    shown = results.readable(results.summarise(frame))
+    shown = results.readable(results.summarise(frame), recipe)
     assert shown.loc[2, "Accuracy"] == "85.0 ± 7.1" and "Sentence BLEU" not in shown
 
 
@@ -300,7 +300,7 @@ def test_a_missing_run_is_named(handmade):
 
 def test_curves_and_costs_take_in_the_stage_1_that_a_run_starts_from(handmade):
     recipe, runs = handmade
-    more = results.with_starts(recipe, runs)
+    more = grid.with_starts(recipe, runs)
     assert set(more) - set(runs) == {("triage", "stage1-full", 1), ("triage", "stage1-full", 2)} and len(more) == len(set(more))
     curves = results.curves(recipe, runs)
     assert len(curves) == 6 and set(curves["loss"]) == {2.0}

@@ -15,7 +15,7 @@ import pytest
 import yaml
 from conftest import new_home, project_copy
 
-from r2d import config, grid, paths
+from r2d import config, data, grid, paths
 
 STORY = {"00_overview", "05_zero_shot_llms", "06_automatic_metrics", "07_llm_judge", "08_figures", "report"}
 
@@ -320,7 +320,7 @@ def test_tables_and_figures_are_files_with_their_origin(executed, project, asked
     assert {"table_1.csv", "table_1.md", "table_2.csv", "runs.csv", "comparisons.csv"} <= {p.name for p in results.iterdir()}
     manifest = json.loads((folder / "manifest.json").read_text())
     pictures = sorted(folder.glob("*.png"))
-    assert {p.stem.split("_")[0] for p in pictures} >= {"fig1", "fig7"}
+    assert {p.stem.split("_")[0] for p in pictures} >= {"fig1a", "fig7"}
     for picture in pictures:
         assert picture.with_suffix(".pdf").is_file() and picture.with_suffix(".csv").is_file()
         entry = manifest[picture.stem]
@@ -328,10 +328,11 @@ def test_tables_and_figures_are_files_with_their_origin(executed, project, asked
     assert asked[0].note in (folder / "table_1.md").read_text()
 
 
-def test_no_note_stands_in_any_log(executed, outside):
+def test_no_note_stands_in_any_log(executed, outside, asked):
     home = executed[1]
     tested = [json.loads(line) for p in home.rglob("predictions.jsonl") for line in p.open(encoding="utf-8")]
     secret = {row["rationale_gold"] for row in tested}
+    secret |= {record.question for record in data.load("triage", asked[0].datasets["triage"]).test}
     if "R2D_DATA" in outside and (Path(outside["R2D_DATA"]) / "pubmedqa" / "ori_pqal.json").is_file():
         cases = json.loads((Path(outside["R2D_DATA"]) / "pubmedqa" / "ori_pqal.json").read_text(encoding="utf-8"))
         secret |= {cases[row["id"]]["QUESTION"] for row in tested if row["id"] in cases}

@@ -178,7 +178,7 @@ def test_without_rationales_only_sft_is_trained(tickets, write):
     made = own.recipe(table, "smoke", "qlora")
     assert own.methods(table, "qlora") == ["sft-qlora"] and "sft-qlora" in made.methods
     assert len(data.load(own.NAME, made.datasets[own.NAME]).train) == 112
-    assert "only SFT can be trained; notebook 05" in report(table)[1]
+    assert "only SFT can be trained; `python -m r2d write-rationales`" in report(table)[1]
 
 
 def test_rows_without_a_rationale_teach_the_label_only(tickets, write):
