@@ -18,7 +18,7 @@ def size_against_f1(frame: pd.DataFrame, recipe: Recipe, dataset: str) -> Figure
     Each model has a marker of its own; the hollow one beside it is the same chat model with its labels scored.
     """
     rows = frame[frame["dataset"] == dataset]
-    figure, (axis,) = _panels(1, 1, width=7.6, height=3.6)
+    figure, (axis,) = _panels(1, 1, height=3.8)
     for kind in ("fine-tuned", "zero-shot"):
         part = rows[rows["kind"] == kind]
         places = {name: k % len(MARKERS) for k, name in enumerate(dict.fromkeys(part["name"]))}
@@ -29,7 +29,7 @@ def size_against_f1(frame: pd.DataFrame, recipe: Recipe, dataset: str) -> Figure
     low, high = rows["parameters"].min(), rows["parameters"].max()
     axis.set(xscale="log", xlim=(low / 2, high * 2), ylim=(0, 1), xlabel="Parameters", ylabel="Macro-F1")
     axis.grid(alpha=0.3)
-    axis.legend(frameon=False, fontsize=9, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    axis.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.15), ncols=3)
     return _finish(figure, f"Model size and macro-F1 on {dataset}, {int(rows['cases'].max())} test cases", recipe)
 
 
@@ -45,7 +45,7 @@ def _model(axis: Axes, row: pd.Series, shade: str, marker: str) -> None:
 def judged(scores: pd.DataFrame, qualification: pd.DataFrame, recipe: Recipe, dataset: str) -> Figure:
     """Figure 5: the judge's qualification (left) and its grades of every method (right), grey where it failed."""
     rows, tests = (part[part["dataset"] == dataset] for part in (scores, qualification))
-    figure, (left, right) = _panels(1, 2, width=10.5, height=3.8)
+    figure, (left, right) = _panels(1, 2, height=3.6)
     _qualification(left, tests)
     _grades(right, rows, passed=bool(tests["passed"].all()))
     for axis in (left, right):
@@ -66,7 +66,7 @@ def _qualification(axis: Axes, tests: pd.DataFrame) -> None:
         tests["kappa"].iloc[0],
         tests["kappa_threshold"].iloc[0],
     )
-    axis.set_title(f"{verdict}: needs the dashed line, kappa {wanted:.2f} (has {kappa:.2f})", fontsize=9)
+    axis.set_title(f"{verdict}: needs the dashed line\nand kappa {wanted:.2f} (has {kappa:.2f})")
 
 
 def _grades(axis: Axes, rows: pd.DataFrame, passed: bool) -> None:
@@ -81,5 +81,5 @@ def _grades(axis: Axes, rows: pd.DataFrame, passed: bool) -> None:
         axis.text(0.5, 0.5, "none of its answers could be read", transform=axis.transAxes, ha="center", color="#777777")
     axis.set_yticks(range(len(CRITERIA)), [f"{name}\n(low is good)" if name == "harm" else name for name in CRITERIA])
     axis.set(xlim=(0.8, 5.2), xticks=range(1, 6), ylim=(len(CRITERIA) - 0.5, -0.5), xlabel="Mean grade, 1 to 5")
-    axis.set_title("Grades" if passed else "Grades of a judge that failed: they mean nothing", fontsize=9)
-    axis.legend(frameon=False, fontsize=9, loc="center left", bbox_to_anchor=(1.0, 0.5))
+    axis.set_title("Grades" if passed else "Grades of a judge that failed:\nthey mean nothing")
+    axis.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=3)

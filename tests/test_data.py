@@ -244,7 +244,7 @@ def test_csv_rows_are_numbered_as_in_a_spreadsheet_and_must_be_whole(tmp_path):
     assert "notes.csv, row 11: it is not a whole record" in complaint(path=str(write(tmp_path / "notes.csv", text)))
 
 
-def test_a_label_outside_the_set_is_shown_shortened(tmp_path):
+def test_a_long_label_outside_the_set_may_be_a_note_and_is_not_quoted(tmp_path):
     train = write(tmp_path / "train.json", rows())
     strange = rows()[:5]
     strange[2] |= {"label": "call the doctor about everything that there is to tell", "question": "new"}
@@ -252,7 +252,7 @@ def test_a_label_outside_the_set_is_shown_shortened(tmp_path):
         row["question"] += " asked again"
     test = write(tmp_path / "test.json", strange)
     message = complaint(path=str(train), test_path=str(test))
-    assert message.startswith("test.json, row 3: its label 'call the doctor about everything that th' is not one of")
+    assert message.startswith("test.json, row 3: its label (too long for a name) is not one of")
 
 
 def test_a_column_of_notes_is_refused_as_label_without_quoting_it(tmp_path):

@@ -75,7 +75,7 @@ def test_grades_are_coloured_only_when_the_judge_passed(passed):
     mine = {figures.colour("dss-full").lower(), figures.colour("r2d-full").lower()}
     assert colours == (mine if passed else {figures_llm.FAILED.lower()})
     assert ("mean nothing" in right.get_title()) == ("FAILED" in left.get_title()) == (not passed)
-    assert legend(right) == ["DSS", "R2D"] and "25% of its answers could not be read" in figure._suptitle.get_text()
+    assert legend(right) == ["DSS", "R2D"] and "75% of its answers could be read" in figure._suptitle.get_text()
     assert [label.get_text() for label in left.get_yticklabels()] == ["another case", "label flipped"]
 
 

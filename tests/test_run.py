@@ -276,10 +276,10 @@ def test_a_difference_inside_its_noise_is_said_not_to_be_one(handmade):
     assert table["difference"].tolist() == pytest.approx([0.35, -0.025])
     assert all(table["p_holm"] >= table["p"])
     clear, unclear = (results.sentence(recipe, row) for _, row in table.iterrows())
-    assert clear.startswith("R2D beats Majority class on triage: +35.0 points of accuracy")
-    assert unclear.startswith("R2D and DSS can't be told apart on triage: -2.5 points") and unclear.endswith(".")
+    assert clear.startswith("R2D beats Majority class on triage (2 seeds): +35.0 points of accuracy")
+    assert unclear.startswith("R2D and DSS can't be told apart on triage (2 seeds): -2.5 points") and unclear.endswith(".")
     behind = results.compare(recipe, runs, "triage", ["r2d-full"], "majority").iloc[0]
-    assert results.sentence(recipe, behind).startswith("Majority class is beaten by R2D on triage: -35.0 points")
+    assert results.sentence(recipe, behind).startswith("Majority class is beaten by R2D on triage (2 seeds): -35.0 points")
 
 
 def test_seeds_are_averaged_before_the_test_so_examples_stay_the_sample(handmade):

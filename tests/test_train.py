@@ -438,7 +438,7 @@ def test_a_damaged_newest_checkpoint_is_passed_over_for_the_one_before(damage, a
 def test_resuming_under_another_recipe_is_refused_and_touches_nothing(again):
     recipe, _, part = again
     before = {p: p.read_bytes() for p in part.rglob("*") if p.is_file()}
-    with pytest.raises(R2DError, match="started with another recipe, dataset or tokenizer; .* or delete that folder"):
+    with pytest.raises(R2DError, match="started with another recipe, dataset, tokenizer or code; .* or delete that folder"):
         run.execute(recipe.model_copy(update={"max_rationale_tokens": 20}), *WHICH)
     assert {p: p.read_bytes() for p in part.rglob("*") if p.is_file()} == before
 

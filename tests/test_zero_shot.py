@@ -121,18 +121,23 @@ def test_fine_tuned_models_stand_beside_them_on_the_same_cases(server, chat, rec
 
 ROW = {"dataset": "d", "kind": "fine-tuned", "how": "generated", "cases": 9}
 SIZES = [
-    ROW | {"title": "Small", "parameters": 1e6, "macro_f1": 0.5},
-    ROW | {"title": "Large", "parameters": 8e8, "macro_f1": 0.7},
-    ROW | {"title": "Chat", "kind": "zero-shot", "how": "answer", "parameters": 3.2e10, "macro_f1": 0.6},
-    ROW | {"title": "Majority", "kind": "majority", "parameters": None, "macro_f1": 0.9},
-]
+    ROW | {"title": "Small", "parameters": 1e6, "macro_f1": 0.5, "macro_f1_low": 0.45, "macro_f1_high": 0.55},
+    ROW | {"title": "Large", "parameters": 8e8, "macro_f1": 0.7, "macro_f1_low": 0.66, "macro_f1_high": 0.74},
+    ROW | {"title": "Chat", "kind": "zero-shot", "how": "answer", "parameters": 3.2e10, "macro_f1": 0.6, "macro_f1_low": 0.56,
+           "macro_f1_high": 0.64},
+    ROW | {"title": "Majority", "kind": "majority", "parameters": None, "macro_f1": 0.2},
+]  # fmt: skip
 
 
 def test_times_smaller_is_computed_from_the_smallest_model_that_does_as_well():
     assert zero_shot.sentences(pd.DataFrame(SIZES)) == [
-        "On d, Large (70.0) is 40 times smaller than the best zero-shot model here, Chat (answer), with macro-F1 60.0; "
-        "9 test cases."
+        "On d Large (generated, macro-F1 70.0) is 40 times smaller than the best zero-shot model here, Chat (answer, macro-F1 "
+        "60.0); 9 test cases."
     ]
+    unsure = [row | {"macro_f1_low": 0.1, "macro_f1_high": 0.9} for row in SIZES]
+    assert zero_shot.sentences(pd.DataFrame(unsure))[0].endswith(
+        "9 test cases. Their intervals overlap. The majority class is inside that model's interval."
+    )
     worse = [row | {"macro_f1": 0.1} if row["kind"] == "fine-tuned" else row for row in SIZES]
     assert "is the best fine-tuned model and does not reach" in zero_shot.sentences(pd.DataFrame(worse))[0]
     assert zero_shot.sentences(pd.DataFrame(SIZES[:2])) == []
