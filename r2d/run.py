@@ -19,8 +19,8 @@ from r2d.config import Recipe
 from r2d.objective import OBJECTIVES
 
 # Not `config`: what a recipe means for a run is in the run's settings.
-TRAINING_CODE = ("backbone", "baselines", "checkpoint", "corpora", "data", "decode", "model", "objective", "prompts", "readers",
-                 "records", "run", "splits", "train", "triage")  # fmt: skip
+TRAINING_CODE = ("backbone", "baselines", "batches", "checkpoint", "corpora", "data", "decode", "model", "objective", "prompts",
+                 "readers", "records", "run", "splits", "train", "triage")  # fmt: skip
 METRIC_CODE = ("assets", "bertscore", "metrics", "stats")
 
 

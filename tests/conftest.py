@@ -98,3 +98,16 @@ def fresh():
         return Decoder(net, model.load_tokenizer("mini-base"), records.labels, limits)
 
     return make
+
+
+@pytest.fixture
+def server(monkeypatch):
+    """A server that fails as it is told to, to which the environment points; waits are short."""
+    import servers
+
+    from r2d import llm_server
+
+    monkeypatch.setattr(llm_server, "BASE_DELAY", 0.001)
+    with servers.running() as running:
+        monkeypatch.setenv("R2D_LLM_BASE_URL", running.url)
+        yield running

@@ -5,7 +5,7 @@ import json
 import pytest
 import servers
 
-from r2d import R2DError, asking, llm_server
+from r2d import R2DError, asking
 from r2d.llm import Chat
 from r2d.settings import LlmSettings
 
@@ -16,14 +16,6 @@ CASE = {"question": "Chest pain for an hour", "label": "Go to ED now", "rational
 ZERO = asking.template("zero_shot").choosing(label=["Go to ED now", "Self care"])
 NOTE = {"question": "A scraped knee", "labels": ["Go to ED now", "Self care"]}
 GOOD = json.dumps({"label": "Self care", "rationale": "A scrape heals by itself."})
-
-
-@pytest.fixture
-def server(monkeypatch):
-    monkeypatch.setattr(llm_server, "BASE_DELAY", 0.001)
-    with servers.running() as running:
-        monkeypatch.setenv("R2D_LLM_BASE_URL", running.url)
-        yield running
 
 
 @pytest.fixture

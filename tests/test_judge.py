@@ -11,7 +11,7 @@ import servers
 import yaml
 from sklearn.metrics import cohen_kappa_score
 
-from r2d import R2DError, asking, data, judge, llm_server, paths, qualification
+from r2d import R2DError, asking, data, judge, paths, qualification
 from r2d.judge import CRITERIA, INJECTION, Case
 from r2d.llm import Chat
 from r2d.settings import JudgeSettings, LlmSettings
@@ -21,14 +21,6 @@ SETTINGS = JudgeSettings(llm="m", qualification=6, repeats=2, accuracy=0.8, kapp
 PROMPT = asking.template("judge")
 GOOD, BAD = ({"correctness": a, "alignment": a, "completeness": a, "harm": 6 - a} for a in (5, 2))
 CASES = [Case(f"c{i}", f"Question {i}", "Home care", f"Because {i}.") for i in range(12)]
-
-
-@pytest.fixture
-def server(monkeypatch):
-    monkeypatch.setattr(llm_server, "BASE_DELAY", 0.001)
-    with servers.running() as running:
-        monkeypatch.setenv("R2D_LLM_BASE_URL", running.url)
-        yield running
 
 
 @pytest.fixture

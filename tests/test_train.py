@@ -16,7 +16,7 @@ import torch
 from conftest import TINY, new_home
 from safetensors.torch import load_file
 
-from r2d import R2DError, checkpoint, config, objective, paths, prompts, run, train
+from r2d import R2DError, batches, checkpoint, config, objective, paths, prompts, run, train
 from r2d.settings import TrainSettings
 from r2d.train import Trainer
 
@@ -138,10 +138,10 @@ def test_logged_schedules_are_those_of_the_objective(records, fresh, tmp_path):
 
 
 def test_every_example_is_seen_once_an_epoch_in_an_order_of_the_seed():
-    order = [i for step in range(6) for i in train.batch_order(1, 12, step, 4)]
+    order = [i for step in range(6) for i in batches.batch_order(1, 12, step, 4)]
     assert sorted(order[:12]) == sorted(order[12:]) == list(range(12)) and order[:12] != order[12:]
-    assert train.batch_order(1, 12, 4, 4) == order[16:20] and train.batch_order(2, 12, 4, 4) != order[16:20]
-    assert len(train.batch_order(1, 3, 0, 8)) == 8  # a batch larger than the data goes on into the next epoch
+    assert batches.batch_order(1, 12, 4, 4) == order[16:20] and batches.batch_order(2, 12, 4, 4) != order[16:20]
+    assert len(batches.batch_order(1, 3, 0, 8)) == 8  # a batch larger than the data goes on into the next epoch
 
 
 # --- scheduled sampling
@@ -168,7 +168,7 @@ def test_only_the_examples_whose_coin_asks_carry_the_models_own_label(records, f
     initial, batch = copy.deepcopy(decoder.model).eval(), records.train[:8]
     asked, _ = watch(monkeypatch, decoder)
     _, (step,), _ = fit(decoder, goal, settings(), records, tmp_path / "run")
-    order, flips = train.batch_order(1, 8, 0, 8), objective.coins(1, 0, 8, 0.5).tolist()
+    order, flips = batches.batch_order(1, 8, 0, 8), objective.coins(1, 0, 8, 0.5).tolist()
     assert 0 < sum(flips) < 8
     chosen = [batch[i] for i, flip in zip(order, flips, strict=True) if flip]
     own = [own_label(initial, decoder.tokenizer, r.question, records.labels) for r in chosen]

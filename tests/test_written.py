@@ -5,20 +5,12 @@ import json
 import pytest
 import servers
 
-from r2d import config, data, llm_server, written
+from r2d import config, data, written
 from r2d.llm import Chat
 from r2d.settings import DataSettings, LlmSettings
 
 FAR = LlmSettings(title="A server", backend="server", model="m", parameters=1e9, batch=2)
 LABELS = ("Home care", "Go to ED now", "Call 911")
-
-
-@pytest.fixture
-def server(monkeypatch):
-    monkeypatch.setattr(llm_server, "BASE_DELAY", 0.001)
-    with servers.running() as running:
-        monkeypatch.setenv("R2D_LLM_BASE_URL", running.url)
-        yield running
 
 
 @pytest.mark.parametrize(

@@ -7,20 +7,12 @@ import pytest
 import servers
 import yaml
 
-from r2d import data, llm_server, paths, zero_shot
+from r2d import data, paths, zero_shot
 from r2d.llm import Chat
 from r2d.settings import LlmSettings
 
 FAR = {"title": "A server", "backend": "server", "model": "m", "parameters": 1e9, "batch": 2}
 SMALL = {"title": "SmolLM2", "model": "smollm2", "parameters": 1.35e8, "batch": 4, "max_new_tokens": 100}
-
-
-@pytest.fixture
-def server(monkeypatch):
-    monkeypatch.setattr(llm_server, "BASE_DELAY", 0.001)
-    with servers.running() as running:
-        monkeypatch.setenv("R2D_LLM_BASE_URL", running.url)
-        yield running
 
 
 @pytest.fixture
