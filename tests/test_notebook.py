@@ -136,11 +136,11 @@ def test_an_unknown_notebook_lists_the_known_ones(tmp_path, no_kernel):
 def test_the_command_line_reads_values_as_they_are_meant(monkeypatch, tmp_path):
     asked = []
     monkeypatch.setattr("papermill.execute_notebook", lambda source, out, given, **options: asked.append((given, options)))
-    values = ["profile=smoke", "seed=2", 'overrides={"train.common.lr": 0.001, "lora.r": 4}', "method=r2d-full"]
+    values = ["profile=smoke", "seed=2", 'overrides={"train.common.lr": 5e-05, "lora.r": 4}', "method=r2d-full"]
     monkeypatch.setattr(sys, "argv", ["r2d.notebook", "03_stage2", str(tmp_path / "o.ipynb"), *(f"-p{v}" for v in values)])
     assert notebook.main() == 0
     ((given, options),) = asked
-    assert given == {"profile": "smoke", "seed": 2, "overrides": {"train.common.lr": 0.001, "lora.r": 4}, "method": "r2d-full"}
+    assert given == {"profile": "smoke", "seed": 2, "overrides": {"train.common.lr": 5e-5, "lora.r": 4}, "method": "r2d-full"}
     assert options["kernel_name"] == "python3"
 
 

@@ -52,6 +52,22 @@ def test_a_finished_run_decodes_again_as_it_did(tiny, home):
     assert decoder.predict(test, goal) == run.read(folder)["predictions"]
 
 
+def test_a_text_with_an_unusual_line_end_stays_one_line_of_the_predictions(tmp_path):
+    rows = [{"rationale": "first\u2029second\u0085third\u2028"}, {"rationale": "next"}]
+    run._write_lines(tmp_path / "predictions.jsonl", rows)
+    assert run._lines(tmp_path / "predictions.jsonl") == rows
+
+
+def test_a_changed_data_file_makes_its_runs_out_of_date(tiny, tmp_path):
+    file = tmp_path / "notes.csv"
+    file.write_text("question,label,rationale\na,x,r\n")
+    recipe = tiny({"datasets.own": {"card": "table", "path": str(file)}})
+    before = run.key(recipe, "own", "majority", 1), run.data_key(recipe, "own"), run.key(recipe, "triage", "majority", 1)
+    file.write_text("question,label,rationale\na,x,other\n")
+    after = run.key(recipe, "own", "majority", 1), run.data_key(recipe, "own"), run.key(recipe, "triage", "majority", 1)
+    assert before[0] != after[0] and before[1] != after[1] and before[2] == after[2]
+
+
 def test_stage_1_has_a_model_but_no_predictions(tiny, home):
     found = run.read(run.execute(tiny(), "triage", "stage1-full", 1))
     assert found["predictions"] == [] and "metrics" not in found["metrics"]

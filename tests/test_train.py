@@ -477,3 +477,12 @@ def test_two_processes_make_the_run_that_one_makes(tmp_path, monkeypatch):
 def _log_and_predictions(folder):
     found = run.read(folder)
     return found["log"], found["predictions"]
+
+
+def test_a_run_resumed_at_its_end_keeps_the_costs_of_all_its_steps(records, fresh, tmp_path):
+    found, chosen = [], settings(steps=4, eval_every=2)
+    for _ in range(2):  # the second finds the last checkpoint, as after a kill while the test set was decoded
+        decoder = fresh(records)
+        trainer = Trainer(decoder.model, decoder, objective.named("sft"), chosen, 1, tmp_path / "run", "f")
+        found.append(trainer.fit(records.train, records.validation))
+    assert found[1] == found[0] and found[0]["seconds"] > found[0]["seconds_per_step"] > 0

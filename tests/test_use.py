@@ -194,3 +194,10 @@ def test_an_empty_case_is_named_by_its_number(made, tmp_path, capsys):
     (tmp_path / "cases.jsonl").write_text('{"question": "sore throat"}\n{"question": " "}\n')
     assert __main__.main(["predict", str(made[1]["sft-full"]), "--file", str(tmp_path / "cases.jsonl")]) == 2
     assert "case 2 has no text" in capsys.readouterr().err
+
+
+def test_an_output_that_cannot_be_written_is_refused_before_anything_is_predicted(made, tmp_path, capsys, monkeypatch):
+    monkeypatch.setattr("r2d.load", lambda folder: pytest.fail("the model was loaded"))
+    for out in (tmp_path / "out.txt", tmp_path / "nowhere" / "out.csv"):
+        assert __main__.main(["predict", str(made[1]["r2d-full"]), "--text", "a case", "--out", str(out)]) == 2
+        assert out.name in capsys.readouterr().err

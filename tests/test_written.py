@@ -5,7 +5,8 @@ import json
 import pytest
 import servers
 
-from r2d import config, data, written
+from r2d import __main__ as command_line
+from r2d import config, data, paths, written
 from r2d.llm import Chat
 from r2d.settings import DataSettings, LlmSettings
 
@@ -68,3 +69,24 @@ def test_mini_shows_ten_beside_the_nurses():
     assert recipe.zero_shot.cases >= 100 and recipe.judge.cases >= 50
     triage = data.load("triage", recipe.datasets["triage"])
     assert triage.synthetic and all(r.rationale_nurse for r in triage.train[:10])
+
+
+def test_a_copy_of_the_case_is_no_rationale():
+    note = "54 yo M with chest pain since this morning. denies fever"
+    assert written.fault("Chest pain  since this MORNING.", "Call 911", LABELS, note) == "copies the case"
+    assert written.fault("He has had chest pain since this morning.", "Call 911", LABELS, note) is None
+
+
+def test_the_command_line_writes_a_file_to_train_on(server, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(paths, "cache", lambda: tmp_path)
+    notes = tmp_path / "notes.csv"
+    rows = [f"case {i} of a scraped knee,{LABELS[i % 2]}" for i in range(6)]
+    notes.write_text("\n".join(["text,queue", *rows]), encoding="utf-8")
+    server.usual = servers.reply(json.dumps({"rationale": "Only the skin is broken and the bleeding has stopped."}))
+    out, columns = tmp_path / "explained.jsonl", ["--question-column", "text", "--label-column", "queue"]
+    command = ["write-rationales", str(notes), str(out), "--profile", "paper", "--llm", "medgemma-27b", *columns]
+    assert command_line.main(command) == 0 and "6 of 6 rationales" in capsys.readouterr().out
+    made = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
+    assert [f"{row['question']},{row['label']}" for row in made] == rows
+    command[command.index("medgemma-27b")] = "medgema"
+    assert command_line.main(command) == 2 and "has no chat model 'medgema': choose one of qwen3-4b" in capsys.readouterr().err
