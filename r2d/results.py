@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import pandas as pd
 import yaml
 
-from r2d import R2DError, paths, run, stats
+from r2d import R2DError, grid, paths, run, stats
 from r2d.config import Recipe
 from r2d.grid import Run
 
@@ -172,10 +172,21 @@ def write(recipe: Recipe, tables: dict[str, pd.DataFrame], findings: dict[str, l
     known = published()
     known = known[known["dataset"].isin(tables["table_1"]["dataset"])].drop(columns=["sd", "profiles"])
     lines = [f"Profile: {recipe.note}", readable(tables["table_1"], recipe).to_markdown(index=False, disable_numparse=True)]
+    lines.append(_origin(recipe, tables["runs"]))
     if len(known):
         lines += ["Published, and whether the rows above may be laid beside it:", known.to_markdown(index=False, floatfmt=".2f")]
     (folder / "table_1.md").write_text("\n\n".join(lines) + "\n", encoding="utf-8")
     say(recipe, findings)
+
+
+def _origin(recipe: Recipe, frame: pd.DataFrame) -> str:
+    """The command, device and minutes behind the rows of table 1."""
+    runs = grid.with_starts(recipe, list(frame[["dataset", "method", "seed"]].itertuples(index=False, name=None)))
+    envs = [_read(recipe, *which)["env"] for which in runs]
+    minutes = sum(e.get("training", {}).get("seconds", 0) + e["test_seconds"] for e in envs) / 60
+    devices = sorted({f"{e['device']} ({e['kind']}, threads: {e['threads']})" for e in envs})
+    made = f"{len(envs)} runs (with the stage 1 that they start from), {minutes:.0f} minutes of training and testing"
+    return f"`./run_all.sh {recipe.profile}`: {made} on {', '.join(devices)}."
 
 
 def say(recipe: Recipe, findings: dict[str, list[str]], file: str = "findings.md") -> None:
