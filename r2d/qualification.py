@@ -116,7 +116,7 @@ def verdict(table: pd.DataFrame) -> str:
     worst = table.loc[table["accuracy"].idxmin()]
     said = (
         f"ranks gold above '{worst['corruption']}' in {worst['accuracy']:.0%} of {worst['pairs']} pairs (its weakest; "
-        f"{worst['threshold']:.0%} is asked for) and agrees with itself at kappa {worst['kappa']:.2f} "
+        f"{worst['threshold']:.0%} is asked for) and agrees with itself at kappa {round(worst['kappa'], 2) + 0.0:.2f} "
         f"({worst['kappa_threshold']:.2f} is asked for; 0 also where all its grades are the same)"
     )
     if worst["passed"]:
