@@ -47,6 +47,7 @@ def main_result(frame: pd.DataFrame, recipe: Recipe, dataset: str) -> Figure:
         axis.grid(axis="x", alpha=0.3)
         if measure == "bertscore_f1":
             axis.margins(x=0.12)
+            axis.xaxis.set_major_locator(MaxNLocator(4))
         else:
             axis.set_xlim(-0.03, 1.03)
     axes[0].plot(known["value"] / 100, range(len(methods), places), "D", color="#777777", mfc="white", ms=5, ls="")

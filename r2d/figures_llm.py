@@ -66,7 +66,7 @@ def _qualification(axis: Axes, tests: pd.DataFrame) -> None:
         tests["kappa"].iloc[0],
         tests["kappa_threshold"].iloc[0],
     )
-    axis.set_title(f"{verdict}: needs the dashed line\nand kappa {wanted:.2f} (has {kappa:.2f})")
+    axis.set_title(f"{verdict}: needs the dashed line\nand kappa {wanted:.2f} (has {round(kappa, 2) + 0.0:.2f})")
 
 
 def _grades(axis: Axes, rows: pd.DataFrame, passed: bool) -> None:
