@@ -60,10 +60,14 @@ def example(rows: int = 160, seed: int = 0) -> Path:
         about = f"about the {product} (order {rng.randint(1000, 9999)})"
         ticket = f"{rng.choice(GREETINGS)} {about}: {problem}. {rng.choice(ENDINGS)}"
         lines.append(f'"{ticket}",{label},"The customer writes: {problem}; {DESK[label][0]}."')
-    file = paths.home() / "example_tickets.csv"
+    file = _example()
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text("\n".join(lines) + "\n", encoding="utf-8")
     return file
+
+
+def _example() -> Path:
+    return paths.home() / "runs" / "example_tickets.csv"
 
 
 def look(train_file: str, test_file: str = "", question: str = "question", label: str = "label", rationale: str = "rationale"):
@@ -112,7 +116,7 @@ def recipe(table: Table, profile: str, tuning: str, more: dict[str, Any] | None 
     if tuning not in ("full", "lora", "qlora"):
         raise R2DError(f"Tuning {tuning!r} is not known: choose full, lora or qlora.")
     shipped = config.load(profile)
-    kind = "invented example tickets" if Path(table.train_file) == paths.home() / "example_tickets.csv" else "your own data"
+    kind = "invented example tickets" if Path(table.train_file) == _example() else "your own data"
     meaning = "; these numbers mean nothing" if profile == "smoke" else ""
     entry = {"card": "table", "path": table.train_file, "test_path": table.test_file or None, "columns": table.columns}
     if not all(row["rationale"] for row in table.train + table.test):
