@@ -8,6 +8,7 @@ python -m r2d calibrate RUN | export RUN OUT | push FOLDER REPO_ID
 import argparse
 import csv
 import json
+import math
 import os
 import sys
 from dataclasses import asdict
@@ -49,7 +50,8 @@ def calibrate(given: argparse.Namespace) -> None:
     print("\n".join(calibration.sentences(found)))
     if given.target_accuracy:
         row = calibration.choose_threshold(pd.DataFrame(found["curve"]), given.target_accuracy)
-        print(f"--abstain-below {row.threshold:.4f} answers {row.coverage:.0%} of validation at {row.accuracy:.0%} accuracy.")
+        limit = math.floor(row.threshold * 1e4) / 1e4  # rounded up it would leave out the case it stands on
+        print(f"--abstain-below {limit:.4f} answers {row.coverage:.0%} of validation at {row.accuracy:.0%} accuracy.")
 
 
 def export(given: argparse.Namespace) -> None:
