@@ -23,7 +23,7 @@ def predict(given: argparse.Namespace) -> None:
     import r2d
 
     if given.out:
-        _expect_writable(given.out)
+        _expect_writable(given.out, ".csv", ".jsonl")
     texts, own = ([given.text], [given.candidates]) if given.text is not None else _cases(given.file, given.question_column)
     model = r2d.load(given.run)
     found = model.predict(texts, not given.no_rationale, given.abstain_below, () if model.labels else own)
@@ -73,6 +73,7 @@ def write_rationales(given: argparse.Namespace) -> None:
     from r2d import config, llm, own, written
     from r2d.records import Record
 
+    _expect_writable(given.out, ".jsonl")
     known = config.load(given.profile).llms
     if given.llm not in known:
         raise R2DError(f"Profile {given.profile} has no chat model {given.llm!r}: choose one of {', '.join(known)}.")
@@ -128,10 +129,10 @@ def _line(row: dict) -> str:
     return "  ".join(map(str, filter(None, (row["case"], label, f"{row['confidence']:.2f}", row["rationale"], row.get("text")))))
 
 
-def _expect_writable(out: Path) -> None:
+def _expect_writable(out: Path, *endings: str) -> None:
     """Refuse a file that the answers can't be written to, before they are computed."""
-    if out.suffix not in (".csv", ".jsonl"):
-        raise R2DError(f"{out.name} has an unknown ending: name it .csv or .jsonl.")
+    if out.suffix not in endings:
+        raise R2DError(f"{out.name} has an unknown ending: name it {' or '.join(endings)}.")
     if not os.access(out if out.exists() else out.absolute().parent, os.W_OK):
         raise R2DError(f"{out} cannot be written: name a file in a folder that you may write to.")
 

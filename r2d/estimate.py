@@ -80,8 +80,7 @@ def _minutes_of_run(home: Path, folder: Path) -> float | None:
         made = json.loads((folder / "env.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    training = made.get("training", {})
-    seconds = training.get("steps", 0) * training.get("seconds_per_step", 0) + made.get("test_seconds", 0)
+    seconds = made.get("training", {}).get("seconds", 0) + made.get("test_seconds", 0)
     executed = home / "notebooks" / f"{folder.parts[-3]}-{folder.parts[-2]}-{folder.parts[-1]}.ipynb"
     return max(seconds / 60, _minutes_of_notebook(executed) or 0)
 

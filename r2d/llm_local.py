@@ -12,10 +12,11 @@ from torch import Tensor
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
 from r2d import R2DError, assets, env
-from r2d.backbone import positions
+from r2d.backbone import Causal, pad, positions
 from r2d.decode import by_length
 from r2d.llm import Answer, Decoding, Keep, Message
 from r2d.logits import Form, Gumbel, vocabulary
+from r2d.objective import IGNORE, token_losses
 from r2d.settings import LlmSettings
 
 _LOADED: dict = {}  # the one model in memory, so that several chats of a notebook share it
@@ -76,6 +77,7 @@ class Local:
     def score(self, conversations: Sequence[list[Message]], options: Sequence[Sequence[str]], keep: Keep) -> None:
         """Hand each conversation's log-probabilities to `keep`, as a JSON list; each prompt is read once."""
         model, tokenizer, ends, _ = _load(self.settings)
+        net = Causal(model, tokenizer)
         rows, end = _prompts(tokenizer, conversations), _end_of_turn(tokenizer, ends)
         shared, start = _common_start(model, rows)
         size = max(1, self.settings.batch // max(map(len, options)))
@@ -86,29 +88,21 @@ class Local:
                 raise R2DError(f"A prompt is longer than the {_context(model)} tokens of {self.settings.title}: shorten it.")
             owners = [row for row, some in enumerate(answers) for _ in some]
             flat = [[*answer, end] for some in answers for answer in some]
-            values = iter(_score(model, ids, mask, owners, flat, _repeated(start, len(batch)), shared).tolist())
+            values = iter(_score(net, ids, mask, owners, flat, _repeated(start, len(batch)), shared).tolist())
             for i, some in zip(batch, answers, strict=True):
                 found = json.dumps([next(values) for _ in some])
                 keep(i, Answer(found, "stop", len(rows[i]) + sum(len(a) + 1 for a in some), 0))
 
 
-def _score(model, ids: Tensor, mask: Tensor, owners: list[int], answers: list[list[int]], start, shared: int) -> Tensor:
+def _score(net: Causal, ids: Tensor, mask: Tensor, owners: list[int], answers: list[list[int]], start, shared: int) -> Tensor:
     """Log-probability of every answer's tokens after the prompt of row `owners[k]`, shape (answers,)."""
-    read = model(
+    read = net.model(
         input_ids=ids[:, shared:], attention_mask=mask, position_ids=positions(mask)[:, shared:], past_key_values=start,
         use_cache=True, logits_to_keep=1,
     )  # fmt: skip
-    index, device = torch.tensor(owners, device=ids.device), ids.device
-    targets = torch.nn.utils.rnn.pad_sequence([torch.tensor(a) for a in answers], True, 0).to(device)
-    real = torch.nn.utils.rnn.pad_sequence([torch.ones(len(a), dtype=torch.long) for a in answers], True, 0).to(device)
-    read.past_key_values.batch_select_indices(index)
-    whole = torch.cat([mask[index], real[:, :-1]], 1)
-    rest = model(
-        input_ids=targets[:, :-1], attention_mask=whole, position_ids=positions(whole)[:, ids.shape[1] :],
-        past_key_values=read.past_key_values,
-    )  # fmt: skip
-    logits = torch.cat([read.logits[index], rest.logits], 1).float()
-    return (logits.log_softmax(-1).gather(2, targets[..., None])[..., 0] * real).sum(1)
+    state = {"mask": mask, "past": read.past_key_values, "next": read.logits[:, -1]}
+    targets = pad(answers, IGNORE, ids.device)
+    return -token_losses(net.after(state, torch.tensor(owners, device=ids.device), targets), targets).sum(1)
 
 
 def _prompts(tokenizer, conversations: Sequence[list[Message]]) -> list[list[int]]:

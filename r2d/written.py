@@ -56,14 +56,16 @@ def fault(text: str | None, label: str, labels: Sequence[str], question: str = "
 
 
 def save(records: Sequence[Record], found: Written, file: Path) -> int:
-    """Write the accepted ones as JSON lines that card `table` reads (id, question, label, rationale); how many."""
+    """Write the records as JSON lines that card `table` reads; returns how many have a rationale.
+
+    The others stay with an empty one: `missing_rationale: label only` has their label learned alone.
+    """
     rows = [
-        {"id": r.id, "question": r.question, "label": r.label, "rationale": text}
+        {"id": r.id, "question": r.question, "label": r.label, "rationale": text or ""}
         for r, text in zip(records, found.rationales, strict=True)
-        if text
     ]
     file.parent.mkdir(parents=True, exist_ok=True)
     part = file.with_name(f"{file.name}.part")
     part.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
     part.rename(file)
-    return len(rows)
+    return sum(bool(row["rationale"]) for row in rows)

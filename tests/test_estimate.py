@@ -19,7 +19,7 @@ def record(home):
     def write(dataset, method, seed, steps=100, step=3.0, test=60.0, notebook=None, profile="smoke"):
         folder = paths.run(profile, dataset, method, seed)
         folder.mkdir(parents=True)
-        made = {"training": {"steps": steps, "seconds_per_step": step, "seconds": 1.0}, "test_seconds": test}
+        made = {"training": {"seconds": steps * step}, "test_seconds": test}
         (folder / "env.json").write_text(json.dumps(made))
         if notebook is not None:
             executed(f"{dataset}-{method}-seed{seed}", notebook, profile)
@@ -46,8 +46,8 @@ def test_jobs_without_a_record_are_listed_as_such(home):
     )
 
 
-def test_a_resumed_run_counts_whole_and_a_notebook_that_took_longer_counts_longer(record):
-    record("triage", "r2d-full", 1)  # its last part took one second, all 100 steps five minutes
+def test_a_run_counts_training_and_test_and_a_notebook_that_took_longer_counts_longer(record):
+    record("triage", "r2d-full", 1)  # five minutes of training, one of test
     executed("06_automatic_metrics", 90)
     assert expected() == [("triage r2d-full seed 1", 6.0, "earlier run"), ("06_automatic_metrics", 1.5, "earlier run")]
     executed("triage-r2d-full-seed1", 600)

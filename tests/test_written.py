@@ -53,10 +53,12 @@ def test_accepted_texts_become_a_dataset_and_rejected_ones_are_counted(server, t
     file = tmp_path / "made" / "rationales.jsonl"
     assert written.save(part, found, file) == 4
     rows = [json.loads(line) for line in file.open()]
-    assert [row["id"] for row in rows] == [part[i].id for i in (0, 3, 4, 5)]
-    assert all(row["rationale"] == said[row["question"]] for row in rows)
-    settings = DataSettings(card="table", path=str(file), validation=1, test=1, on_bad_rows="stop")
-    assert len(data.load("mine", settings).train) == 2
+    assert [row["id"] for row in rows] == [r.id for r in part]  # nothing is lost: the rejected teach their label alone
+    kept = [row for row in rows if row["rationale"]]
+    assert [row["id"] for row in kept] == [part[i].id for i in (0, 3, 4, 5)]
+    assert all(row["rationale"] == said[row["question"]] for row in kept)
+    settings = DataSettings(card="table", path=str(file), validation=1, test=1, missing_rationale="label only")
+    assert len(data.load("mine", settings).train) == len(part) - 2
 
 
 def test_no_records_need_no_model(server, tmp_path):
@@ -88,5 +90,7 @@ def test_the_command_line_writes_a_file_to_train_on(server, tmp_path, monkeypatc
     assert command_line.main(command) == 0 and "6 of 6 rationales" in capsys.readouterr().out
     made = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
     assert [f"{row['question']},{row['label']}" for row in made] == rows
+    assert command_line.main([*command[:2], str(tmp_path / "out.csv"), *command[3:]]) == 2
+    assert "out.csv has an unknown ending: name it .jsonl" in capsys.readouterr().err
     command[command.index("medgemma-27b")] = "medgema"
     assert command_line.main(command) == 2 and "has no chat model 'medgema': choose one of qwen3-4b" in capsys.readouterr().err
