@@ -135,7 +135,7 @@ def figure(found: dict, recipe, title: str):
     """Reliability on the test split before and after (left), and validation's accuracy against coverage (right)."""
     from r2d.figures import _finish, _panels
 
-    made, (left, right) = _panels(1, 2, width=8.0, height=3.6)
+    made, (left, right) = _panels(1, 2, height=3.4)
     left.plot([0, 1], [0, 1], color="#777777", ls="--", lw=1)
     for when, shade in (("before", "#D55E00"), ("after", "#0072B2")):
         table = pd.DataFrame(found["test"][f"reliability_{when}"])

@@ -155,11 +155,11 @@ def tidy(recipe: Recipe, made: set[str]) -> None:
             file.unlink()
 
 
-def _panels(rows: int, columns: int, height: float, width: float = WIDTH, **given) -> tuple[Figure, list]:
+def _panels(rows: int, columns: int, height: float, **given) -> tuple[Figure, list]:
     """Axes on a figure of a page's text width, so that its letters are 7 points or more in print."""
     sns.set_theme(context="paper", style="ticks", rc={"font.size": 8, "axes.labelsize": 8, "axes.titlesize": 8.5,
                   "xtick.labelsize": 7.5, "ytick.labelsize": 7.5, "legend.fontsize": 7.5})  # fmt: skip
-    figure, axes = plt.subplots(rows, columns, figsize=(width, height), layout="constrained", squeeze=False, **given)
+    figure, axes = plt.subplots(rows, columns, figsize=(WIDTH, height), layout="constrained", squeeze=False, **given)
     return figure, list(axes.flat)
 
 

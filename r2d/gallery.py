@@ -49,7 +49,8 @@ GALLERY = {
         "The schedules a(t) and p(t) as they were logged, training loss (stage 1 dotted) and validation macro-F1, "
         "means over seeds. Losses of different objectives are on different scales: look at their shape."),
 }  # fmt: skip
-TABLES = ("table_1.csv", "table_1.md", "table_2.csv", "comparisons.csv", "findings.md")
+TABLES = ("table_1.csv", "table_1.md", "table_2.csv", "comparisons.csv")
+FINDINGS = "findings.md"  # of notebook 06; 05 and 07 leave theirs beside it, and all come together with the figures
 
 
 def draw(recipe: Recipe, name: str, experiments: Sequence[str]) -> list[Path]:
@@ -66,21 +67,23 @@ def draw(recipe: Recipe, name: str, experiments: Sequence[str]) -> list[Path]:
 
 
 def copy_tables(recipe: Recipe, experiments: Sequence[str]) -> None:
-    """Put the tables beside the figures, the findings of all notebooks in one, so that the folder is all that a reader needs."""
+    """Put the tables beside the figures, so that `figures/<profile>/` is all that a reader needs."""
     folder, target = paths.runs(recipe.profile) / "results", paths.figures(recipe.profile)
-    more = [file for name in experiments if (file := folder / f"findings_{name}.md").is_file()]
     for name in TABLES:
-        sources = [folder / name, *(more if name == "findings.md" else ())]
-        blocks = [b for s in sources for b in re.split(r"\n\n(?=\*\*E)", s.read_text(encoding="utf-8").strip())]
-        text = "\n\n".join(sorted(blocks, key=lambda b: b[:4] if b.startswith("**E") else "")) + "\n"
-        (target / name).write_text(text, encoding="utf-8")
-        figures.record_origin(name, target / name, recipe, sources)
+        (target / name).write_bytes((folder / name).read_bytes())
+        figures.record_origin(name, target / name, recipe, [folder / name])
+    sources = [folder / FINDINGS, *(folder / f"findings_{name}.md" for name in experiments)]
+    sources = [source for source in sources if source.is_file()]
+    blocks = [block for s in sources for block in re.split(r"\n\n(?=\*\*E)", s.read_text(encoding="utf-8").strip())]
+    ordered = sorted(blocks, key=lambda block: block[:4] if block.startswith("**E") else "")
+    (target / FINDINGS).write_text("\n\n".join(ordered) + "\n", encoding="utf-8")
+    figures.record_origin(FINDINGS, target / FINDINGS, recipe, sources)
 
 
 def tidy(recipe: Recipe, experiments: Sequence[str]) -> list[str]:
     """Drop what earlier runs of other experiments left in the profile's figures folder; returns the names that stay."""
     names = [f"{n}_{d}" for n, entry in GALLERY.items() for d in _datasets(recipe, entry, experiments)]
-    figures.tidy(recipe, {*names, *TABLES})
+    figures.tidy(recipe, {*names, *TABLES, FINDINGS})
     return names
 
 

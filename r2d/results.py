@@ -136,9 +136,12 @@ def scores(metrics: dict) -> pd.DataFrame:
     rows = {}
     for name, found in metrics["metrics"].items():
         stem = name.removesuffix("_given_gold")
-        heading = MEASURES.get(stem, stem) + (", given the gold label" if stem != name else "")
+        title = MEASURES.get(stem, stem)
+        if stem == "bertscore_f1":  # the signature begins with the model
+            title += f" ({metrics['signatures'][stem].partition('_')[0]})"
         low, high = found["interval"] or (None, None)
-        rows[heading] = {"value": round(found["value"], 3), "low": low, "high": high, "cases": found["n"]}
+        title += ", given the gold label" if stem != name else ""
+        rows[title] = {"value": round(found["value"], 3), "low": low, "high": high, "cases": found["n"]}
     return pd.DataFrame(rows).T.astype({"cases": int}).round(3)
 
 

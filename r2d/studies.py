@@ -73,11 +73,11 @@ def cost(recipe: Recipe, runs: Sequence[Run]) -> pd.DataFrame:
     return table.assign(profile=recipe.profile)
 
 
-def exposure_sentences(table: pd.DataFrame) -> list[str]:
+def exposure_sentences(recipe: Recipe, table: pd.DataFrame) -> list[str]:
     """E6 in words: what the gold label would have changed in rationales of wrongly decided cases."""
     lines = []
     for _, row in table[(table["decision"] == "wrong") & table["gap_low"].notna()].iterrows() if "gap_low" in table else ():
-        name = results.MEASURES[row["measure"]]
+        name = results.heading(row["measure"], recipe)
         said = f"{100 * row['own']:.1f} given its own label, {100 * row['gold']:.1f} given the gold one"
         around = f"difference {100 * row['gap']:+.1f}, 95 % interval {100 * row['gap_low']:+.1f} to {100 * row['gap_high']:+.1f}"
         noise = "" if row["gap_low"] > 0 or row["gap_high"] < 0 else " The difference is inside its noise."

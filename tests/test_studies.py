@@ -43,14 +43,14 @@ def test_exposure_is_split_by_whether_the_decision_was_right(recipe):
     assert wrong["gap_high"] < 0 and named.loc[("r2d-full", "right"), "gap"] == 0
     assert (named.loc[("dss-full", "wrong"), "n"], named.loc[("dss-full", "wrong"), "own"]) == (4, 1.0)
     assert named.loc["dss-full", "gold"].isna().all()  # its rationale prompt carries no label
-    (said,) = [line for line in studies.exposure_sentences(table) if "true reason" in line]
+    (said,) = [line for line in studies.exposure_sentences(recipe, table) if "true reason" in line]
     assert said.startswith("R2D on triage, 8 wrongly decided cases") and "0.0 given its own label, 75.0 given the gold" in said
     assert "inside its noise" not in said
 
 
 def test_a_gap_inside_its_noise_is_said_to_be(recipe):
     table = studies.exposure(recipe, [finished(recipe, "r2d-full", 10, lambda i: i % 2 == 0, lambda i: i % 2 == 1)])
-    said = [line for line in studies.exposure_sentences(table) if "true reason" in line]
+    said = [line for line in studies.exposure_sentences(recipe, table) if "true reason" in line]
     assert len(said) == 1 and said[0].endswith("The difference is inside its noise.")
 
 
