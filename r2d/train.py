@@ -191,8 +191,8 @@ class Trainer:
                 part = self.folder / "best.part"
                 save_file(checkpoint.trainable(self.model), part)
                 part.rename(self.folder / "best.safetensors")
+            self._log({"step": step, "validation": score, "best": self.stopper.best})  # first: resuming cuts the log, never adds
             checkpoint.save(self.folder / "checkpoints", step, self.model, self.optimiser, self.stopper, self.fingerprint)
-            self._log({"step": step, "validation": score, "best": self.stopper.best})
         self.accelerator.wait_for_everyone()
 
     def _seconds_per_step(self) -> float:

@@ -418,6 +418,28 @@ def test_a_killed_and_resumed_run_equals_an_uninterrupted_one(again, monkeypatch
     assert done == list(range(last, 28)) and not part.exists()
 
 
+@pytest.mark.parametrize("dies", ["before", "after"])
+def test_a_run_that_dies_around_a_checkpoint_loses_no_line_of_its_log(dies, killed, tmp_path, monkeypatch):
+    recipe, whole, *_ = killed
+    monkeypatch.setenv("R2D_HOME", str(new_home(tmp_path / "home")))
+    monkeypatch.setattr(train, "LOG_EVERY", 10)
+    save = checkpoint.save
+
+    def last_words(folder, step, *rest):
+        if step < 8 or dies == "after":
+            save(folder, step, *rest)
+        if step == 8:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(checkpoint, "save", last_words)
+    with pytest.raises(KeyboardInterrupt):
+        run.execute(recipe, *WHICH)
+    monkeypatch.setattr(checkpoint, "save", save)
+    done = steps_done(monkeypatch)
+    assert result(run.execute(recipe, *WHICH)) == whole
+    assert done[0] == (4 if dies == "before" else 8)
+
+
 @pytest.mark.parametrize("damage", ["flipped byte", "no optimiser", "half written"])
 def test_a_damaged_newest_checkpoint_is_passed_over_for_the_one_before(damage, again, monkeypatch):
     recipe, whole, part = again
