@@ -41,7 +41,7 @@ def settings(recipe: Recipe, dataset: str, method: str, seed: int) -> dict:
     return {
         "profile": recipe.profile,
         "dataset": {"name": dataset, **source},
-        "method": {"name": method, **chosen.model_dump(mode="json")},
+        "method": {"name": method, **chosen.model_dump(mode="json", exclude={"title"})},
         "seed": seed,
         "backbone": (chosen.backbone or recipe.backbone) if trained else None,
         "limits": list(recipe.limits(dataset)),
@@ -144,7 +144,8 @@ def _train_and_predict(recipe: Recipe, dataset: str, method: str, seed: int, par
     part.mkdir(parents=True, exist_ok=True)
     loaded = data.load(dataset, recipe.data(dataset, method))
     began = time.perf_counter()
-    record = {"note": recipe.note, "dataset_fingerprint": loaded.fingerprint, "dropped_rows": loaded.dropped}
+    record = {"note": recipe.note, "title": recipe.methods[method].title}
+    record |= {"dataset_fingerprint": loaded.fingerprint, "dropped_rows": loaded.dropped}
     if wanted["train"] is None:
         texts = baselines.ROWS[recipe.methods[method].objective](loaded.train, loaded.test, seed)
         rows = [_row_of(r, label) for r, label in zip(loaded.test, texts, strict=True)]

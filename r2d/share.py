@@ -87,7 +87,7 @@ def push(folder: str | Path, repo_id: str, private: bool = True) -> str:
 def _with_model(folder: Path) -> dict:
     made = run.read(folder)
     if not (folder / "model").is_dir():
-        raise R2DError(f"{made['config']['method']['title']} has no model to share: choose a run that was trained.")
+        raise R2DError(f"{made['env']['title']} has no model to share: choose a run that was trained.")
     return made
 
 
@@ -145,7 +145,7 @@ def _title(made: dict) -> str:
 def _what(made: dict) -> str:
     config, env = made["config"], made["env"]
     method = config["method"]
-    return f"""# {method["title"]} on {_title(made)}
+    return f"""# {env["title"]} on {_title(made)}
 
 A model that reads a case and gives a label{"" if method["objective"] == "sft" else " and a rationale"}, trained with
 [r2d](https://arxiv.org/abs/2512.20074), the companion to Reason2Decide: method `{method["name"]}`, {method["tuning"]} tuning of

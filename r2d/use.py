@@ -117,15 +117,16 @@ def load(run_folder: str | Path) -> Predictor:
     that has no model to decide with (majority, TF-IDF, stage 1).
     """
     folder = Path(run_folder).expanduser()
-    method = run.read(folder)["config"]["method"]
+    found = run.read(folder)
+    method, title = found["config"]["method"], found["env"]["title"]
     if method["objective"] not in OBJECTIVES:
-        raise R2DError(f"{method['title']} is a sanity row without a model to load: load a run of SFT, DSS or R2D.")
+        raise R2DError(f"{title} is a sanity row without a model to load: load a run of SFT, DSS or R2D.")
     if not OBJECTIVES[method["objective"]].decides:
-        raise R2DError(f"{method['title']} learned rationales only and can't decide: load the R2D run that starts from it.")
+        raise R2DError(f"{title} learned rationales only and can't decide: load the R2D run that starts from it.")
     decoder, objective = run.load_decoder(folder)
     kept = folder / FILE
     temperature = json.loads(kept.read_text(encoding="utf-8"))["temperature"] if kept.is_file() else 1.0
-    return Predictor(decoder, objective, method["title"], temperature)
+    return Predictor(decoder, objective, title, temperature)
 
 
 def _checked(texts: Sequence[str]) -> list[str]:
