@@ -26,7 +26,7 @@ def predict(given: argparse.Namespace) -> None:
         _expect_writable(given.out, ".csv", ".jsonl")
     texts, own = ([given.text], [given.candidates]) if given.text is not None else _cases(given.file, given.question_column)
     model = r2d.load(given.run)
-    found = model.predict(texts, not given.no_rationale, given.abstain_below, () if model.labels else own)
+    found = model.predict(texts, not given.no_rationale, given.abstain_below, own if given.candidates or not model.labels else ())
     rows = [
         {"case": number} | ({"text": text} if given.show_text else {}) | asdict(each)
         for number, (text, each) in enumerate(zip(texts, found, strict=True), 1)
@@ -79,7 +79,10 @@ def write_rationales(given: argparse.Namespace) -> None:
         raise R2DError(f"Profile {given.profile} has no chat model {given.llm!r}: choose one of {', '.join(known)}.")
     table = own.look(given.file, question=given.question_column, label=given.label_column, rationale="")
     rows = [row for row in table.train if row["question"] and row["label"]]
-    records = [Record(str(number), row["question"], row["label"], "") for number, row in enumerate(rows, 1)]
+    records = [
+        Record(str(number), row["question"], row["label"], "", candidates=tuple(row.get("candidates", ())))
+        for number, row in enumerate(rows, 1)
+    ]
     found = written.write(llm.Chat(known[given.llm]), records, sorted({r.label for r in records}))
     kept = written.save(records, found, given.out)
     print(f"{kept} of {len(records)} rationales -> {given.out}; rejected: {found.rejected or 'none'}; read some first.")

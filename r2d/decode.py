@@ -116,33 +116,39 @@ class Decoder:
         return generate(self.net, self.encode(prompted), self.max_rationale, self.batch)
 
     def predict(self, records: Sequence[Record], objective: Objective, how: str = "generate") -> list[dict]:
-        """Predictions of `records` as dicts; a label outside the set is kept as written, with `valid` False.
+        """Predictions of `records` as dicts, label first, then the rationale that it leads to, where the objective has one.
 
-        With rationales: also the rationale under the gold label (exposure bias, where the prompt names a label) and the
-        label predicted from the rationale alone (consistency and sufficiency, Reason2Decide-C).
+        A label outside the set is kept as written, with `valid` False.
         """
         self.model.eval()
         raw = self.label_texts(self.encode(prompts.predict(r.text) for r in records), how, self.choices(records))
         rows = [row(record, text, self.labels) for record, text in zip(records, raw, strict=True)]
         if objective.explains:
-            self._explain(records, rows, objective.rationale_prompt == "given label", how)
+            given = objective.rationale_prompt == "given label"
+            asked = [prompts.explain(r.text, each["label"] if given else None) for r, each in zip(records, rows, strict=True)]
+            for each, text in zip(rows, self.rationales(asked), strict=True):
+                each["rationale"] = text
         return rows
 
-    def _explain(self, records: Sequence[Record], rows: list[dict], given: bool, how: str) -> None:
-        asked = [prompts.explain(r.text, row["label"] if given else None) for r, row in zip(records, rows, strict=True)]
-        written = self.rationales(asked)
+    def probe(self, records: Sequence[Record], rows: list[dict], objective: Objective, how: str = "generate") -> None:
+        """Add to explained predictions what only measures need.
+
+        That is the rationale under the gold label (exposure bias, where the prompt names a label) and the label predicted from
+        the rationale alone (consistency and sufficiency, Reason2Decide-C).
+        """
+        given, written = objective.rationale_prompt == "given label", [each["rationale"] for each in rows]
         under_gold = list(written)
-        wrong = [i for i, (r, row) in enumerate(zip(records, rows, strict=True)) if given and row["label"] != r.label]
+        wrong = [i for i, (r, each) in enumerate(zip(records, rows, strict=True)) if given and each["label"] != r.label]
         redone = self.rationales([prompts.explain(records[i].text, records[i].label) for i in wrong])
         for i, text in zip(wrong, redone, strict=True):
             under_gold[i] = text
         alone = [prompts.predict(prompts.case(text, r.candidates)) for r, text in zip(records, written, strict=True)]
         choices = self.choices(records)
         again = self.label_texts(self.encode(alone), how, choices)
-        for row, text, gold_text, label, known in zip(rows, written, under_gold, again, choices, strict=True):
-            row |= {"rationale": text, "label_from_rationale": canonical(label, known) or label}
+        for each, gold_text, label, known in zip(rows, under_gold, again, choices, strict=True):
+            each["label_from_rationale"] = canonical(label, known) or label
             if given:
-                row["rationale_given_gold"] = gold_text
+                each["rationale_given_gold"] = gold_text
 
 
 def row(record: Record, text: str, labels: Sequence[str]) -> dict:

@@ -17,7 +17,7 @@ from r2d.config import Recipe
 from r2d.grid import Run
 from r2d.objective import OBJECTIVES, named
 
-PASSED = {  # parameters that a token passes: half of an encoder-decoder's, all of a decoder's
+PASSED = {  # parameters that a token passes: half of an encoder-decoder's, all of a decoder's; counts from their model cards
     f"google/{family}-{size}": count / 2
     for family in ("t5-v1_1", "flan-t5")
     for size, count in {"small": 7.7e7, "base": 2.48e8, "large": 7.83e8, "xl": 2.85e9}.items()
@@ -80,7 +80,7 @@ def _minutes_of_run(home: Path, folder: Path) -> float | None:
         made = json.loads((folder / "env.json").read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return None
-    seconds = made.get("training", {}).get("seconds", 0) + made.get("test_seconds", 0)
+    seconds = made.get("training", {}).get("seconds", 0) + made.get("test_seconds", 0) + made.get("probe_seconds", 0)
     executed = home / "notebooks" / f"{folder.parts[-3]}-{folder.parts[-2]}-{folder.parts[-1]}.ipynb"
     return max(seconds / 60, _minutes_of_notebook(executed) or 0)
 

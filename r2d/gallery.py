@@ -8,7 +8,7 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
-from r2d import figures, figures_llm, figures_studies, paths
+from r2d import figures, figures_llm, figures_studies, paths, results
 from r2d.config import Recipe
 
 
@@ -49,7 +49,9 @@ GALLERY = {
         "The schedules a(t) and p(t) as they were logged, training loss (stage 1 dotted) and validation macro-F1, "
         "means over seeds. Losses of different objectives are on different scales: look at their shape."),
 }  # fmt: skip
-TABLES = ("table_1.csv", "table_1.md", "table_2.csv", "comparisons.csv")
+TABLES = {  # copied beside the figures -> the table of the runs behind it
+    "table_1.csv": "runs", "table_1.md": "runs", "comparisons.csv": "runs", "table_2.csv": "e7_runs",
+}  # fmt: skip
 FINDINGS = "findings.md"  # of notebook 06; 05 and 07 leave theirs beside it, and all come together with the figures
 
 
@@ -69,13 +71,13 @@ def draw(recipe: Recipe, name: str, experiments: Sequence[str]) -> list[Path]:
 def copy_tables(recipe: Recipe, experiments: Sequence[str]) -> None:
     """Put the tables beside the figures, so that `figures/<profile>/` is all that a reader needs."""
     folder, target = paths.runs(recipe.profile) / "results", paths.figures(recipe.profile)
-    for name in TABLES:
+    for name, rows in TABLES.items():
         (target / name).write_bytes((folder / name).read_bytes())
-        figures.record_origin(name, target / name, recipe, [folder / name])
+        figures.record_origin(name, target / name, recipe, [_file(recipe, rows)])
     sources = [folder / FINDINGS, *(folder / f"findings_{name}.md" for name in experiments)]
     sources = [source for source in sources if source.is_file()]
     blocks = [block for s in sources for block in re.split(r"\n\n(?=\*\*E)", s.read_text(encoding="utf-8").strip())]
-    ordered = sorted(blocks, key=lambda block: block[:4] if block.startswith("**E") else "")
+    ordered = sorted(blocks, key=lambda block: int(found[1]) if (found := re.match(r"\*\*E(\d+)", block)) else 0)
     (target / FINDINGS).write_text("\n\n".join(ordered) + "\n", encoding="utf-8")
     figures.record_origin(FINDINGS, target / FINDINGS, recipe, sources)
 
@@ -99,6 +101,4 @@ def _file(recipe: Recipe, table: str) -> Path:
 
 
 def _table(recipe: Recipe, table: str) -> pd.DataFrame:
-    """A table as notebook 06 wrote it; pandas would read an empty one as an error."""
-    file = _file(recipe, table)
-    return pd.read_csv(file) if file.read_text(encoding="utf-8").strip() else pd.DataFrame({"dataset": []})
+    return results.parse(_file(recipe, table).read_text(encoding="utf-8"))

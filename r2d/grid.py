@@ -1,7 +1,5 @@
 """Which runs the experiments of a recipe are made of, which notebook carries each, and what makes a result out of date."""
 
-import hashlib
-import json
 from collections.abc import Sequence
 
 from r2d import R2DError, paths, run
@@ -12,8 +10,8 @@ Run = tuple[str, str, int]  # dataset, method, seed
 RESULT_CODE = ("results", "stats", "studies", "published.yaml")
 FIGURE_CODE = ("figures", "figures_llm", "figures_studies", "gallery", "results", "published.yaml")
 REPORT_CODE = ("gallery", "published.yaml", "report", "report.css", "report_index")
-ASK_CODE = ("asking", "llm", "llm_local", "llm_server", "logits", "written", "zero_shot")
-JUDGE_CODE = ("asking", "judge", "llm", "llm_local", "llm_server", "logits", "qualification")
+ASK_CODE = (*run.CHAT_CODE, "asking", "llm", "llm_server", "written", "zero_shot")
+JUDGE_CODE = (*run.CHAT_CODE, "asking", "judge", "llm", "llm_server", "qualification")
 
 
 def chosen(recipe: Recipe, only: str) -> list[str]:
@@ -45,10 +43,14 @@ def runs(recipe: Recipe, experiments: Sequence[str]) -> list[Run]:
         experiment = recipe.experiments[name]
         for dataset in filter(lambda d: present(recipe, d), experiment.datasets):
             settings = recipe.datasets[dataset]
-            for method in settings.methods or experiment.methods:
-                for seed in settings.seeds or experiment.seeds:
+            for method in _narrowed(experiment.methods, settings.methods):
+                for seed in _narrowed(experiment.seeds, settings.seeds):
                     found[dataset, method, seed] = None
     return list(found)
+
+
+def _narrowed(wanted: Sequence, allowed: Sequence) -> list:
+    return [each for each in wanted if each in (allowed or wanted)]
 
 
 def with_starts(recipe: Recipe, runs: Sequence[Run]) -> list[Run]:
@@ -84,14 +86,7 @@ def judging(recipe: Recipe, experiments: Sequence[str]) -> list[str]:
 
 def key(modules: tuple[str, ...], *parts) -> str:
     """Twelve hex digits that change when the code of these package modules or these parts of a recipe change."""
-    return hashlib.sha256(json.dumps([parts, run.code_hash(modules)], sort_keys=True).encode()).hexdigest()[:12]
-
-
-def run_key(recipe: Recipe, dataset: str, method: str, seed: int) -> str:
-    """`run.key`, but for stage 1 without what is measured, since it is not measured."""
-    if notebook(recipe, method) == "02_stage1":
-        return key((), run.settings(recipe, dataset, method, seed))
-    return run.key(recipe, dataset, method, seed)
+    return run.digest(parts, run.code_hash(modules))
 
 
 def asking_key(recipe: Recipe, experiments: Sequence[str]) -> str:

@@ -1,7 +1,6 @@
 """Chat models read into this process: any causal model with a chat template, 4 bits (NF4) on CUDA, fp32 on the CPU."""
 
 import copy
-import hashlib
 import json
 from collections.abc import Sequence
 from functools import cached_property
@@ -11,7 +10,7 @@ import torch
 from torch import Tensor
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
-from r2d import R2DError, assets, env
+from r2d import R2DError, assets, env, readers, run
 from r2d.backbone import Causal, pad, positions
 from r2d.decode import by_length
 from r2d.llm import Answer, Decoding, Keep, Message
@@ -40,13 +39,13 @@ class Local:
         name = self.settings.model
         if name in assets.ASSETS:
             return assets.ASSETS[name].sha256
-        return _fingerprint(Path(name)) if Path(name).is_dir() else self.settings.revision or ""
+        return readers.fingerprint(Path(name)) if Path(name).is_dir() else self.settings.revision or ""
 
     def identity(self) -> dict:
-        """What the model is, and in which precision it runs here."""
+        """What the model is, in which precision it runs here, and the code that runs it."""
         precision = "fp32" if env.device() == "cpu" else "nf4"
         model = {"model": self.settings.model, "weights": self._weights, "precision": precision}
-        return {"backend": "local", **model, "schema": "enforced"}
+        return {"backend": "local", **model, "schema": "enforced", "code": run.code_hash(run.CHAT_CODE)}
 
     @torch.inference_mode()
     def answer(self, conversations: Sequence[list[Message]], how: Decoding, schema: dict | None, keep: Keep) -> None:
@@ -191,12 +190,3 @@ def _read(settings: LlmSettings) -> tuple:
     ends = {tokenizer.eos_token_id, *(stops if isinstance(stops, list) else [stops])} - {None}
     model.generation_config = GenerationConfig()  # a model's own habits (sampling, penalties) would change the answers
     return model.eval(), tokenizer, ends, vocabulary(tokenizer, model.get_output_embeddings().out_features, ends)
-
-
-def _fingerprint(folder: Path) -> str:
-    """Hash of a checkpoint folder: names, sizes and first MiB of its files; whole files would take minutes at 30B."""
-    digest = hashlib.sha256()
-    for path in sorted(p for p in folder.iterdir() if p.suffix in {".json", ".jinja", ".safetensors"}):
-        with path.open("rb") as file:
-            digest.update(f"{path.name} {path.stat().st_size}\n".encode() + file.read(1 << 20))
-    return digest.hexdigest()

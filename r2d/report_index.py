@@ -1,6 +1,5 @@
 """The report's first page as Markdown: asked, found, figures, environment, minutes, each read from files of the runs."""
 
-import io
 import json
 import re
 from collections.abc import Iterable, Sequence
@@ -22,7 +21,7 @@ COSTS = {  # column of table 2 -> heading in units that people read, factor, whe
     "seconds_per_step": ("a step (ms)", 1000, False),
     "seconds_per_case": ("a test case (ms)", 1000, False),
 }
-TABLES = ("runs.csv", "e2_sources.csv", "e3_ablations.csv")  # a row a run
+TABLES = ("runs.csv", "e2_sources.csv", "e3_ablations.csv", "e7_runs.csv")  # a row a run
 
 
 @dataclass(frozen=True)
@@ -204,7 +203,7 @@ def _read(path: Path) -> str:
 
 
 def _csv(recipe: Recipe, name: str) -> pd.DataFrame:
-    return pd.read_csv(io.StringIO(_text(recipe, "results", name)))
+    return results.parse(_text(recipe, "results", name))
 
 
 def _path(recipe: Recipe, *inside: str) -> Path:

@@ -1,5 +1,6 @@
 """From finished runs to tables: every number is read from a run directory, never passed on by hand."""
 
+import io
 from collections.abc import Sequence
 
 import pandas as pd
@@ -38,7 +39,7 @@ def collect(recipe: Recipe, runs: Sequence[Run]) -> pd.DataFrame:
         for name in ("parameters", "trainable", "peak_memory_mb"):
             row[name] = env.get(name)
         row |= {name: training.get(name) for name in ("steps", "best_step", "seconds", "seconds_per_step")}
-        row["seconds_per_case"] = env.get("test_seconds", 0) / max(1, env["test_cases"])
+        row["seconds_per_case"] = env["test_seconds"] / env["test_cases"] if env["test_cases"] else None
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -55,7 +56,8 @@ def per_class(recipe: Recipe, runs: Sequence[Run]) -> pd.DataFrame:
 def summarise(frame: pd.DataFrame) -> pd.DataFrame:
     """Mean and standard deviation over seeds of every measure, a row a dataset and method, in recipe order.
 
-    `_low` and `_high` are the ends of the seeds' intervals over examples, each averaged over seeds.
+    `_low` and `_high` are the ends of the seeds' intervals over examples, each averaged over seeds; `_seeds_low` and
+    `_seeds_high` those of the 95 % t interval over seeds.
     """
     rows = []
     for (dataset, method), group in frame.groupby(["dataset", "method"], sort=False):
@@ -63,8 +65,9 @@ def summarise(frame: pd.DataFrame) -> pd.DataFrame:
         row |= {"seeds": len(group), "test_cases": int(group["test_cases"].iloc[0])}
         for name in MEASURES:
             values = group[name].dropna().tolist() if name in group else []
-            over = stats.over_seeds(values) if values else {"mean": None, "sd": None}
+            over = stats.over_seeds(values) if values else {"mean": None, "sd": None, "interval": None}
             row[name], row[f"{name}_sd"] = over["mean"], over["sd"]
+            row[f"{name}_seeds_low"], row[f"{name}_seeds_high"] = over["interval"] or (None, None)
             row |= {key: group[key].mean() if key in group else None for key in (f"{name}_low", f"{name}_high")}
         rows.append(row)
     return pd.DataFrame(rows)
@@ -111,6 +114,13 @@ def curves(recipe: Recipe, runs: Sequence[Run]) -> pd.DataFrame:
     return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
 
 
+def parse(text: str) -> pd.DataFrame:
+    """A table from the CSV text that was written; only an empty cell is missing, since a class may be called "None"."""
+    if not text.strip():
+        return pd.DataFrame({"dataset": []})
+    return pd.read_csv(io.StringIO(text), keep_default_na=False, na_values=[""])
+
+
 def confusion(recipe: Recipe, dataset: str, method: str, seed: int) -> pd.DataFrame:
     """Confusion counts of one run: rows gold, columns predicted, the last one invalid labels."""
     found = _read(recipe, dataset, method, seed)["metrics"]
@@ -135,14 +145,16 @@ def scores(metrics: dict) -> pd.DataFrame:
     """One run's `metrics.json` for people: a row a measure with its value, its interval over examples and how many they were."""
     rows = {}
     for name, found in metrics["metrics"].items():
-        stem = name.removesuffix("_given_gold")
-        title = MEASURES.get(stem, stem)
-        if stem == "bertscore_f1":  # the signature begins with the model
-            title += f" ({metrics['signatures'][stem].partition('_')[0]})"
         low, high = found["interval"] or (None, None)
-        title += ", given the gold label" if stem != name else ""
-        rows[title] = {"value": round(found["value"], 3), "low": low, "high": high, "cases": found["n"]}
+        rows[titled(name, metrics)] = {"value": round(found["value"], 3), "low": low, "high": high, "cases": found["n"]}
     return pd.DataFrame(rows).T.astype({"cases": int}).round(3)
+
+
+def titled(name: str, metrics: dict) -> str:
+    """A measure of a run's `metrics.json` by its name for people, BERTScore's with the model its signature begins with."""
+    stem = name.removesuffix("_given_gold")
+    model = f" ({metrics['signatures'][stem].partition('_')[0]})" if stem == "bertscore_f1" else ""
+    return MEASURES[stem] + model + (", given the gold label" if stem != name else "")
 
 
 def heading(measure: str, recipe: Recipe) -> str:
@@ -186,10 +198,12 @@ def _origin(recipe: Recipe, frame: pd.DataFrame) -> str:
     """The command, device and minutes behind the rows of table 1."""
     runs = grid.with_starts(recipe, list(frame[["dataset", "method", "seed"]].itertuples(index=False, name=None)))
     envs = [_read(recipe, *which)["env"] for which in runs]
-    minutes = sum(e.get("training", {}).get("seconds", 0) + e["test_seconds"] for e in envs) / 60
+    minutes = sum(e.get("training", {}).get("seconds", 0) + e["test_seconds"] + e["probe_seconds"] for e in envs) / 60
     devices = sorted({f"{e['device']} ({e['kind']}, threads: {e['threads']})" for e in envs})
-    made = f"{len(envs)} runs (with the stage 1 that they start from), {minutes:.0f} minutes of training and testing"
-    return f"`./run_all.sh {recipe.profile}`: {made} on {', '.join(devices)}."
+    profile, _, changed = recipe.profile.partition("+")
+    made = f"`./run_all.sh {profile}`" + (f" with the settings in `runs/{recipe.profile}/logs/overrides.json`" if changed else "")
+    spent = f"{len(envs)} runs (with the stage 1 that they start from), {minutes:.0f} minutes of training and testing"
+    return f"These rows: {spent} on {', '.join(devices)}, by {made}."
 
 
 def say(recipe: Recipe, findings: dict[str, list[str]], file: str = "findings.md") -> None:

@@ -14,14 +14,15 @@ from pathlib import Path
 import yaml
 from safetensors import SafetensorError
 
-from r2d import R2DError, config, data, objective, paths
+from r2d import R2DError, config, data, objective, paths, readers
 from r2d.config import Recipe
 from r2d.objective import OBJECTIVES
 
 # Not `config`: what a recipe means for a run is in the run's settings.
-TRAINING_CODE = ("backbone", "baselines", "batches", "checkpoint", "corpora", "data", "decode", "model", "objective", "prompts",
-                 "readers", "records", "run", "splits", "train", "triage")  # fmt: skip
+TRAINING_CODE = ("assets", "backbone", "baselines", "batches", "checkpoint", "corpora", "data", "decode", "env", "model",
+                 "objective", "prompts", "readers", "records", "run", "splits", "train", "triage")  # fmt: skip
 METRIC_CODE = ("assets", "bertscore", "metrics", "stats")
+CHAT_CODE = ("backbone", "decode", "llm_local", "logits", "objective")  # that of answers computed here
 
 
 @lru_cache
@@ -33,17 +34,24 @@ def code_hash(modules: tuple[str, ...]) -> str:
     return hashlib.sha256(b"".join(p.read_bytes() for p in files)).hexdigest()[:12]
 
 
+def digest(*parts) -> str:
+    """Twelve hex digits over values as JSON."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
+
+
 def settings(recipe: Recipe, dataset: str, method: str, seed: int) -> dict:
     """All that decides a run's model and predictions: the `config.yaml` of its directory."""
     chosen = recipe.methods[method]
     trained = chosen.objective in OBJECTIVES
+    backbone = (chosen.backbone or recipe.backbone) if trained else None
     source = recipe.data(dataset, method).model_dump(mode="json", exclude={"optional", "methods", "seeds"})
     return {
         "profile": recipe.profile,
         "dataset": {"name": dataset, **source},
         "method": {"name": method, **chosen.model_dump(mode="json", exclude={"title"})},
         "seed": seed,
-        "backbone": (chosen.backbone or recipe.backbone) if trained else None,
+        "backbone": backbone,
+        "backbone_content": readers.fingerprint(Path(backbone)) if backbone and Path(backbone).is_dir() else None,
         "limits": list(recipe.limits(dataset)),
         "lora": recipe.lora.model_dump() if chosen.tuning != "full" else None,
         "train": recipe.training(method, dataset).model_dump() if trained else None,
@@ -57,14 +65,14 @@ def settings(recipe: Recipe, dataset: str, method: str, seed: int) -> dict:
 def data_key(recipe: Recipe, dataset: str) -> str:
     """Changes when the dataset's settings or the code that reads it change."""
     own = recipe.datasets[dataset]
-    parts = [own.model_dump(mode="json"), data.content(own), code_hash((*TRAINING_CODE, "describe"))]
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
+    return digest(own.model_dump(mode="json"), data.content(own), code_hash((*TRAINING_CODE, "describe")))
 
 
 def key(recipe: Recipe, dataset: str, method: str, seed: int) -> str:
-    """Changes when anything that decides the run or its metrics changes; the workflow compares it."""
-    parts = [settings(recipe, dataset, method, seed), recipe.metrics.model_dump(), code_hash(METRIC_CODE)]
-    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:12]
+    """Changes when anything that decides the run or its metrics changes, of which stage 1 has none; the workflow compares it."""
+    goal = OBJECTIVES.get(recipe.methods[method].objective)
+    measured = [recipe.metrics.model_dump(), code_hash(METRIC_CODE)] if goal is None or goal.decides else []
+    return digest(settings(recipe, dataset, method, seed), *measured)
 
 
 def execute(recipe: Recipe, dataset: str, method: str, seed: int) -> Path:
@@ -85,7 +93,7 @@ def execute(recipe: Recipe, dataset: str, method: str, seed: int) -> Path:
                 shutil.rmtree(out, ignore_errors=True)
                 part.rename(out)
         elif _is_main_process() and _stale(out / "metrics.json", run_key):
-            _write_metrics(recipe, dataset, out, run_key)
+            _write_metrics(recipe, out, run_key)
     except (OSError, SafetensorError) as error:
         raise R2DError(
             f"{out} could not be written ({error}); free space there or set R2D_HOME to another disk, then rerun."
@@ -98,7 +106,7 @@ def _fill(recipe: Recipe, dataset: str, method: str, seed: int, part: Path) -> N
     wanted = settings(recipe, dataset, method, seed)
     _train_and_predict(recipe, dataset, method, seed, part, wanted)
     if _is_main_process():
-        _write_metrics(recipe, dataset, part, key(recipe, dataset, method, seed))
+        _write_metrics(recipe, part, key(recipe, dataset, method, seed))
         shutil.rmtree(part / "checkpoints", ignore_errors=True)
         (part / "best.safetensors").unlink(missing_ok=True)
         (part / "config.yaml").write_text(yaml.safe_dump(wanted, sort_keys=False), encoding="utf-8")
@@ -121,15 +129,10 @@ def load_decoder(folder: Path):
     """The trained model of a finished run, ready to decode; returns (decoder, objective)."""
     from r2d import model
     from r2d.decode import Decoder
-    from r2d.settings import DataSettings, LoraSettings
+    from r2d.settings import LoraSettings
 
     found = read(folder)
-    made, labels = found["config"], found["metrics"].get("labels")
-    method, dataset = made["method"], dict(made["dataset"])
-    if any("candidates" in row for row in found["predictions"][:1]):
-        labels = ()  # those of the metrics are positions
-    elif not labels:  # stage 1 was not measured, so it kept none
-        labels = data.load(dataset.pop("name"), DataSettings(**dataset)).labels
+    made, method, labels = found["config"], found["config"]["method"], found["env"]["labels"]
     tokenizer = model.load_tokenizer(str(folder / "model"))
     net = model.load(made["backbone"], method["tuning"], LoraSettings(**made["lora"] or {}), 0.0, folder / "model")
     goal = objective.named(method["objective"], method["objective_overrides"])
@@ -138,18 +141,18 @@ def load_decoder(folder: Path):
 
 def _train_and_predict(recipe: Recipe, dataset: str, method: str, seed: int, part: Path, wanted: dict) -> None:
     """Fill the unfinished directory with model, log, predictions and env."""
-    from r2d import baselines, env
+    from r2d import baselines, decode, env
 
     env.seed_everything(seed)
     part.mkdir(parents=True, exist_ok=True)
     loaded = data.load(dataset, recipe.data(dataset, method))
     began = time.perf_counter()
     record = {"note": recipe.note, "title": recipe.methods[method].title}
-    record |= {"dataset_fingerprint": loaded.fingerprint, "dropped_rows": loaded.dropped}
+    record |= {"dataset_fingerprint": loaded.fingerprint, "dropped_rows": loaded.dropped, "labels": loaded.labels}
     if wanted["train"] is None:
         texts = baselines.ROWS[recipe.methods[method].objective](loaded.train, loaded.test, seed)
-        rows = [_row_of(r, label) for r, label in zip(loaded.test, texts, strict=True)]
-        record["test_seconds"] = time.perf_counter() - began
+        rows = [decode.row(r, label, [label]) for r, label in zip(loaded.test, texts, strict=True)]
+        record |= {"test_seconds": time.perf_counter() - began, "probe_seconds": 0.0}
     else:
         rows, more = _neural(recipe, method, wanted, loaded, part)
         record |= more
@@ -171,15 +174,18 @@ def _neural(recipe: Recipe, method: str, wanted: dict, loaded, part: Path) -> tu
     init = _start(recipe, dataset, chosen.init, seed) if chosen.init else None
     net = model.load(wanted["backbone"], chosen.tuning, recipe.lora, train.dropout, init)
     decoder = Decoder(net, tokenizer, loaded.labels, recipe.limits(dataset), recipe.decode.batch)
-    fingerprint = hashlib.sha256(json.dumps([wanted, loaded.fingerprint], sort_keys=True).encode()).hexdigest()[:12]
-    trainer = Trainer(net, decoder, goal, train, seed, part, fingerprint)
+    trainer = Trainer(net, decoder, goal, train, seed, part, digest(wanted, loaded.fingerprint))
     outcome = trainer.fit(loaded.train, loaded.validation, f"{dataset} {method} seed {seed}")
     if not _is_main_process():
         return [], {}
     model.save(net, tokenizer, wanted["backbone"], part / "model")
+    more = {"training": outcome, "auto_class": decoder.net.auto, **model.count(net)}
     began = time.perf_counter()
     rows = decoder.predict(loaded.test, goal, recipe.decode.labels) if goal.decides else []
-    more = {"training": outcome, "auto_class": decoder.net.auto, **model.count(net), "test_seconds": time.perf_counter() - began}
+    tested = time.perf_counter()
+    if rows and goal.explains:
+        decoder.probe(loaded.test, rows, goal, recipe.decode.labels)
+    more |= {"test_seconds": tested - began, "probe_seconds": time.perf_counter() - tested}
     return rows, {**more, "quantisation": "nf4, double" if chosen.tuning == "qlora" else None}
 
 
@@ -191,22 +197,16 @@ def _start(recipe: Recipe, dataset: str, first: str, seed: int) -> Path:
     return folder / "model"
 
 
-def _write_metrics(recipe: Recipe, dataset: str, folder: Path, run_key: str) -> None:
+def _write_metrics(recipe: Recipe, folder: Path, run_key: str) -> None:
     from r2d import metrics
 
     rows = _lines(folder / "predictions.jsonl")
-    labels = data.load(dataset, recipe.datasets[dataset]).labels
+    labels = json.loads((folder / "env.json").read_text(encoding="utf-8"))["labels"]
     found = metrics.evaluate(rows, labels, recipe.metrics) if rows else {}
     text = json.dumps({"key": run_key, **found}, indent=1, allow_nan=False)
     part = folder / "metrics.json.part"
     part.write_text(text, encoding="utf-8")
     part.rename(folder / "metrics.json")
-
-
-def _row_of(record, label: str) -> dict:
-    from r2d.decode import row
-
-    return row(record, label, [label])
 
 
 def _same(path: Path, wanted: dict) -> bool:

@@ -14,7 +14,7 @@ class Settings(BaseModel):
 
 
 class DataSettings(Settings):
-    """Which records a dataset gives (`None` sizes take all there are) and what it changes in training.
+    """Which records a dataset gives (`None` sizes are its card's usual ones) and what it changes in training.
 
     Of rows without a rationale, `missing_rationale: label only` has the label learned alone. An `optional` dataset is left
     out where its files are not; `methods` and `seeds` narrow the experiments on it.

@@ -11,7 +11,7 @@ from pathlib import Path
 import yaml
 
 from r2d import R2DError, objective, prompts, run
-from r2d.results import MEASURES
+from r2d.results import titled
 from r2d.settings import LoraSettings
 
 LISTED = 50  # labels that a card names
@@ -174,7 +174,7 @@ def _results(made: dict) -> str:
         scale = 1 if name.startswith("corpus_bleu") else 100
         interval = measure["interval"]
         around = f"{scale * interval[0]:.1f} to {scale * interval[1]:.1f}" if interval else "–"
-        rows.append(f"| {MEASURES.get(name, name)} | {scale * measure['value']:.1f} | {around} | {measure['n']} |")
+        rows.append(f"| {titled(name, made['metrics'])} | {scale * measure['value']:.1f} | {around} | {measure['n']} |")
     if not rows:
         return "## Results\n\nThis stage writes rationales only and was not measured by itself."
     head = "| measure | points of 100 | 95 % interval over cases | cases |\n|---|---|---|---|"

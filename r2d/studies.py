@@ -65,10 +65,13 @@ def exposure(recipe: Recipe, runs: Sequence[Run]) -> pd.DataFrame:
     return pd.DataFrame(rows)
 
 
-def cost(recipe: Recipe, runs: Sequence[Run]) -> pd.DataFrame:
-    """E7, table 2: what each network costs, the stage 1 that a run starts from in a row of its own; means over seeds."""
-    frame = results.collect(recipe, grid.with_starts(recipe, runs)).dropna(subset=["parameters"])
-    frame["trainable_share"] = frame["trainable"] / frame["parameters"]
+def cost(recipe: Recipe, frame: pd.DataFrame) -> pd.DataFrame:
+    """E7, table 2: what each network of the runs of `frame` costs, stage 1 in a row of its own; means over seeds.
+
+    `seconds_per_case` is the label with its rationale, without what is decoded for the measures alone.
+    """
+    frame = frame.dropna(subset=["parameters"])
+    frame = frame.assign(trainable_share=frame["trainable"] / frame["parameters"])
     table = frame.groupby(["dataset", "method", "title"], sort=False)[list(COST)].mean().reset_index()
     return table.assign(profile=recipe.profile)
 

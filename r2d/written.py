@@ -28,10 +28,10 @@ class Written:
 
 def write(chat: Chat, records: Sequence[Record], labels: Sequence[str], version: str = "v1") -> Written:
     """A rationale for each record's question and gold label; answers are cached, so an interrupted call goes on where it was."""
-    items = [{"question": r.question, "label": r.label} for r in records]
+    items = [{"question": r.text, "label": r.label} for r in records]
     asked = ask_all(chat, template("rationale", version), items, title="writing")
     texts = [answer["rationale"].strip() if answer else None for answer in asked.answers]
-    faults = [fault(text, record.label, labels, record.question) for text, record in zip(texts, records, strict=True)]
+    faults = [fault(text, r.label, r.candidates or labels, r.question) for text, r in zip(texts, records, strict=True)]
     kept = [None if why else text for text, why in zip(texts, faults, strict=True)]
     return Written(kept, dict(Counter(filter(None, faults))))
 
@@ -62,6 +62,7 @@ def save(records: Sequence[Record], found: Written, file: Path) -> int:
     """
     rows = [
         {"id": r.id, "question": r.question, "label": r.label, "rationale": text or ""}
+        | ({"candidates": r.candidates} if r.candidates else {})
         for r, text in zip(records, found.rationales, strict=True)
     ]
     file.parent.mkdir(parents=True, exist_ok=True)

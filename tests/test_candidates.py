@@ -162,7 +162,7 @@ def test_a_run_over_candidates_is_selected_measured_used_calibrated_and_shared(m
     assert set(json.loads(capsys.readouterr().out.splitlines()[-1])["probabilities"]) == {"the cellar", "the moon"}
 
 
-def test_a_run_with_a_label_set_takes_no_candidates(records, fresh):
+def test_a_run_with_a_label_set_takes_no_candidates(records, fresh, monkeypatch, capsys):
     from r2d.objective import OBJECTIVES
     from r2d.use import Predictor
 
@@ -171,6 +171,9 @@ def test_a_run_with_a_label_set_takes_no_candidates(records, fresh):
         predictor.predict(["cp"], candidates=[["a", "b"]])
     with pytest.raises(R2DError, match="There are 2 texts and candidates for 1"):
         predictor.predict(["cp", "sob"], candidates=[["a", "b"]])
+    monkeypatch.setattr(r2d, "load", lambda _: predictor)
+    assert __main__.main(["predict", "RUN", "--text", "cp", "--candidates", "a|b"]) == 2
+    assert "leave the candidates out" in capsys.readouterr().err
 
 
 def test_sampled_labels_are_those_of_the_case_s_candidates_and_shown_in_the_prompt(table, tmp_path, monkeypatch):

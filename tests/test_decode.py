@@ -111,6 +111,7 @@ def test_invalid_labels_are_kept_flagged_and_explained(decoder, records, monkeyp
     said = ["Banana ", " home CARE", cases[2].label.upper()]
     asked = spied(decoder, monkeypatch, [said, ["Call 911", "nothing", "HOME care "]])
     rows = decoder.predict(cases, objective.named("r2d"))
+    decoder.probe(cases, rows, objective.named("r2d"))
     assert [(r["label"], r["valid"]) for r in rows] == [("Banana ", False), ("Home care", True), (cases[2].label, True)]
     assert [r["label_from_rationale"] for r in rows] == ["Call 911", "nothing", "Home care"]
     _, own, under_gold, again = asked
@@ -124,6 +125,7 @@ def test_invalid_labels_are_kept_flagged_and_explained(decoder, records, monkeyp
 def test_prompts_without_a_label_are_used_by_methods_trained_so(decoder, records, monkeypatch):
     asked = spied(decoder, monkeypatch, [["Home care"] * 8] * 2)
     rows = decoder.predict(records.test, objective.named("dss"))
+    decoder.probe(records.test, rows, objective.named("dss"))
     assert asked[1] == [f"explain: {case.question}" for case in records.test]
     assert all("rationale_given_gold" not in row and row["label_from_rationale"] == "Home care" for row in rows)
 

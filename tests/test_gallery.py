@@ -42,7 +42,7 @@ def tables() -> dict[str, pd.DataFrame]:
               for m in ("dss-full", "r2d-full") for c in ("correctness", "alignment", "completeness", "harm")]  # fmt: skip
     judged = [same | {"judge": "J", "corruption": c, "accuracy": 0.9, "low": 0.8, "high": 1.0, "threshold": 0.8, "kappa": 0.7,
                       "kappa_threshold": 0.6, "passed": False} for c in ("another case", "label flipped")]  # fmt: skip
-    classes = [same | {"method": m, "seed": 1, "label": label, "f1": 0.5} for m in METHODS for label in ("a", "b")]
+    classes = [same | {"method": m, "seed": 1, "label": label, "f1": 0.5} for m in METHODS for label in ("None", "b")]
     return {
         "runs": runs, "per_class": pd.DataFrame(classes), "e2_sources": runs, "e3_ablations": runs,
         "e3_differences": pd.DataFrame(different), "e6_exposure": pd.DataFrame(exposed), "e8_curves": pd.DataFrame(steps),
@@ -73,7 +73,7 @@ def test_every_figure_is_drawn_with_its_profile_caption_and_origin(written, name
 @pytest.mark.parametrize("name", gallery.GALLERY)
 def test_every_figure_carries_the_profiles_note_and_clips_no_text(written, name):
     entry = gallery.GALLERY[name]
-    frames = [pd.read_csv(paths.runs("smoke") / "results" / f"{table}.csv") for table in entry.tables]
+    frames = [results.parse((paths.runs("smoke") / "results" / f"{table}.csv").read_text()) for table in entry.tables]
     figure = entry.draw(*frames, recipe=written, dataset="triage")
     for _ in range(2):  # the first drawing measures what the second lays out
         figure.draw_without_rendering()

@@ -14,7 +14,7 @@ from email.utils import formatdate
 import pytest
 import servers
 
-from r2d import R2DError, asking, assets, llm_local, llm_server
+from r2d import R2DError, asking, assets, llm_local, llm_server, run
 from r2d.llm import Answer, Chat
 from r2d.settings import LlmSettings
 
@@ -53,6 +53,9 @@ def test_a_local_model_answers_alone_as_in_a_batch_and_is_asked_once(chat, tmp_p
     assert (totals.calls, totals.hits, totals.faults) == (3, 1, 0)
     assert totals.cost == pytest.approx((totals.tokens_in + 10 * totals.tokens_out) / 1e6)
 
+    with monkeypatch.context() as patch:
+        patch.setattr(run, "code_hash", lambda modules: "other code")
+        assert not any(a.cached for a in chat(SMALL).ask(QUESTIONS[:1], "v1"))
     monkeypatch.setattr(llm_local, "_load", lambda _: pytest.fail("the model was needed again"))
     again = chat(SMALL)
     assert [(a.text, a.finish, a.cached) for a in again.ask(QUESTIONS, "v1")] == [(a.text, a.finish, True) for a in together[:3]]

@@ -49,7 +49,9 @@ def test_a_finished_run_decodes_again_as_it_did(tiny, home):
     from r2d import data
 
     test = data.load("triage", tiny().datasets["triage"]).test
-    assert decoder.predict(test, goal) == run.read(folder)["predictions"]
+    rows = decoder.predict(test, goal)
+    decoder.probe(test, rows, goal)
+    assert rows == run.read(folder)["predictions"]
 
 
 def test_a_text_with_an_unusual_line_end_stays_one_line_of_the_predictions(tmp_path):
@@ -68,8 +70,26 @@ def test_a_changed_data_file_makes_its_runs_out_of_date(tiny, tmp_path):
     assert before[0] != after[0] and before[1] != after[1] and before[2] == after[2]
 
 
+def test_a_backbone_folder_with_other_content_makes_its_runs_out_of_date(tiny, tmp_path):
+    (tmp_path / "config.json").write_text("{}")
+    recipe, which = tiny({"backbone": str(tmp_path)}), ("triage", "sft-full", 1)
+    before = run.key(recipe, *which)
+    (tmp_path / "tokenizer.json").write_text("{}")
+    assert run.key(recipe, *which) != before and run.key(tiny(), *which) == run.key(tiny(), *which)
+
+
+def test_a_tables_rationales_may_stand_in_another_column_of_a_methods_own(tiny, home, tmp_path):
+    rows = "".join(f"note {k} {'x' if k % 2 else 'y'},{'xy'[k % 2]},since {k}\n" for k in range(24))
+    (tmp_path / "notes.csv").write_text(f"question,label,rationale_nurse\n{rows}")
+    more = {"datasets.own": {"card": "table", "path": str(tmp_path / "notes.csv")}, "methods.majority.rationale": "rationale_nurse"}
+    found = run.read(run.execute(tiny(more), "own", "majority", 1))
+    assert found["env"]["labels"] == ["x", "y"] and found["predictions"][0]["rationale_gold"].startswith("since ")
+
+
 def test_stage_1_has_a_model_but_no_predictions(tiny, home):
-    found = run.read(run.execute(tiny(), "triage", "stage1-full", 1))
+    recipe = tiny()
+    found = run.read(run.execute(recipe, "triage", "stage1-full", 1))
+    assert results.collect(recipe, [("triage", "stage1-full", 1)])["seconds_per_case"].isna().all()  # it decides no case
     assert found["predictions"] == [] and "metrics" not in found["metrics"]
     assert found["env"]["training"]["score"] == "negative validation loss"
 
@@ -215,6 +235,11 @@ def test_an_optional_dataset_is_left_out_where_its_files_are_not(tiny, tmp_path,
     assert {m for d, m, _ in runs if d == "pubmedqa"} == set(tiny().datasets["pubmedqa"].methods)
 
 
+def test_a_dataset_narrows_the_experiments_on_it_and_widens_none(tiny):
+    recipe = tiny({"datasets.triage.methods": ["majority", "r2d-full"], "experiments.E6.methods": ["r2d-full", "dss-full"]})
+    assert grid.runs(recipe, ["E6"]) == [("triage", "r2d-full", 1)]
+
+
 def test_experiments_are_chosen_by_a_comma_list(tiny):
     assert grid.chosen(tiny(), "") == list(tiny().experiments)
     assert grid.chosen(tiny(), " E8 ,E1") == ["E8", "E1"]
@@ -244,7 +269,7 @@ def by_hand(recipe, method, seed, right):
     folder = paths.run(recipe.profile, "triage", method, seed)
     folder.mkdir(parents=True)
     training = {} if method == "majority" else {"training": {"steps": 4, "best_step": 2, "seconds": 8.0, "seconds_per_step": 2.0}}
-    env = {"test_cases": len(rows), "test_seconds": 4.0, "parameters": 10, "trainable": 5, "peak_memory_mb": 7} | training
+    env = {"test_cases": len(rows), "test_seconds": 4.0, "probe_seconds": 9.0, "parameters": 10, "trainable": 5, "peak_memory_mb": 7} | training
     (folder / "env.json").write_text(json.dumps(env))
     (folder / "config.yaml").write_text(yaml.safe_dump({"seed": seed}))
     (folder / "metrics.json").write_text(json.dumps({"key": "k", **metrics.evaluate(rows, LABELS, SETTINGS)}))

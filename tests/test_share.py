@@ -9,7 +9,7 @@ import pytest
 import torch
 import yaml
 
-from r2d import R2DError, __main__, config, data, decode, model, run, share
+from r2d import R2DError, __main__, config, data, decode, model, results, run, share
 
 
 @pytest.fixture(scope="module")
@@ -39,8 +39,9 @@ def test_the_card_says_what_the_runs_files_say(made):
     card, found = share.model_card(folder), run.read(folder)
     for name in ("accuracy", "macro_f1", "consistency"):
         measure = found["metrics"]["metrics"][name]
-        low, high = measure["interval"]
-        assert f"| {100 * measure['value']:.1f} | {100 * low:.1f} to {100 * high:.1f} | {measure['n']} |" in card
+        low, high = (f"{100 * end:.1f}" for end in measure["interval"])
+        assert f"| {results.MEASURES[name]} | {100 * measure['value']:.1f} | {low} to {high} | {measure['n']} |" in card
+    assert "| BERTScore F1 (all-MiniLM-L6-v2), given the gold label |" in card
     assert "**synthetic**" in card and recipe.note in card and "no medical advice" in card
     assert f"torch {found['env']['packages']['torch']}" in card and found["env"]["dataset_fingerprint"] in card
     front = yaml.safe_load(card.split("---")[1])

@@ -5,7 +5,7 @@ import json
 import pytest
 import yaml
 
-from r2d import metrics, paths, results, studies
+from r2d import grid, metrics, paths, results, studies
 from r2d.settings import MetricSettings
 
 LABELS, SETTINGS = ["a", "b"], MetricSettings(bertscore="minilm", resamples=100)
@@ -21,7 +21,7 @@ def finished(recipe, method, wrong, good, good_given_gold=None):
         rows.append(row | ({"rationale_given_gold": text[good_given_gold(i)]} if good_given_gold else {}))
     folder = paths.run(recipe.profile, "triage", method, 1)
     folder.mkdir(parents=True)
-    env = {"test_cases": 20, "test_seconds": 2.0, "parameters": 1000, "trainable": 250, "peak_memory_mb": 7}
+    env = {"test_cases": 20, "test_seconds": 2.0, "probe_seconds": 5.0, "parameters": 1000, "trainable": 250, "peak_memory_mb": 7}
     env["training"] = {"steps": 4, "best_step": 4, "seconds": 8.0, "seconds_per_step": 2.0 if method == "r2d-full" else 1.0}
     (folder / "env.json").write_text(json.dumps(env))
     (folder / "config.yaml").write_text(yaml.safe_dump({"seed": 1}))
@@ -68,7 +68,7 @@ def test_sources_are_named_for_both_stages(recipe):
 def test_cost_takes_in_stage_1_and_compares_steps(recipe):
     runs = [finished(recipe, "r2d-full", 1, lambda i: True), finished(recipe, "sft-full", 1, lambda i: True)]
     finished(recipe, "stage1-full", 1, lambda i: True)
-    table = studies.cost(recipe, runs).set_index("method")
+    table = studies.cost(recipe, results.collect(recipe, grid.with_starts(recipe, runs))).set_index("method")
     assert set(table.index) == {"r2d-full", "sft-full", "stage1-full"}
     assert (table["trainable_share"] == 0.25).all() and table.loc["sft-full", "seconds_per_case"] == 0.1
     lines = studies.cost_sentences(recipe, table.reset_index())

@@ -1,5 +1,6 @@
 """The workflow: what a dry run lists, and every notebook under `smoke`, end to end, from a copy of the project."""
 
+import hashlib
 import json
 import os
 import re
@@ -11,6 +12,7 @@ import time
 from pathlib import Path
 
 import nbformat
+import pandas as pd
 import pytest
 import yaml
 from conftest import new_home, project_copy
@@ -327,6 +329,11 @@ def test_tables_and_figures_are_files_with_their_origin(executed, project, asked
         entry = manifest[picture.stem]
         assert entry["profile"] == "smoke" and entry["recipe"] == asked[0].fingerprint() and entry["inputs"]
     assert asked[0].note in (folder / "table_1.md").read_text()
+    for name in ("table_1.csv", "table_1.md", "table_2.csv", "comparisons.csv"):
+        (behind,) = manifest[name]["inputs"].items()
+        rows = pd.read_csv(executed[1] / behind[0])
+        assert hashlib.sha256((executed[1] / behind[0]).read_bytes()).hexdigest()[:12] == behind[1]
+        assert {"dataset", "method", "seed"} <= {*rows}  # which name a run's directory
 
 
 def test_no_note_stands_in_any_log(executed, outside, asked):

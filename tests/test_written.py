@@ -79,6 +79,19 @@ def test_a_copy_of_the_case_is_no_rationale():
     assert written.fault("He has had chest pain since this morning.", "Call 911", LABELS, note) is None
 
 
+def test_a_cases_own_candidates_are_asked_with_it_and_stay_with_it(server, tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(paths, "cache", lambda: tmp_path)
+    both = ["the cellar", "the moon"]
+    rows = [{"question": f"Jar {i}?", "label": both[0], "candidates": both[:: 1 - 2 * (i % 2)]} for i in range(6)]
+    (tmp_path / "jars.json").write_text(json.dumps(rows), encoding="utf-8")
+    server.usual = servers.reply(json.dumps({"rationale": "Jars of jam are kept in the cellar of most houses."}))
+    out = tmp_path / "explained.jsonl"
+    command = ["write-rationales", str(tmp_path / "jars.json"), str(out), "--profile", "paper", "--llm", "medgemma-27b"]
+    assert command_line.main(command) == 0 and "6 of 6 rationales" in capsys.readouterr().out
+    made = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
+    assert [row["candidates"] for row in made] == [row["candidates"] for row in rows] and "the moon" in str(server.seen[0])
+
+
 def test_the_command_line_writes_a_file_to_train_on(server, tmp_path, monkeypatch, capsys):
     monkeypatch.setattr(paths, "cache", lambda: tmp_path)
     notes = tmp_path / "notes.csv"
