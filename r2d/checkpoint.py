@@ -17,7 +17,7 @@ KEEP = 2
 
 @dataclass
 class Stopper:
-    """Best validation score so far (higher is better), evaluations since then, and the seconds spent, over all processes."""
+    """Best validation score so far (higher is better), evaluations since then, seconds spent and memory, over all processes."""
 
     patience: int
     start: float = 0.0
@@ -25,6 +25,7 @@ class Stopper:
     best_step: int = -1
     bad: int = 0
     seconds: float = 0.0
+    peak_memory_mb: int = 0
 
     def update(self, step: int, score: float) -> bool:
         """Take an evaluation; True when it is the best so far. Evaluations before `start` do not count."""

@@ -3,7 +3,9 @@
 import os
 import platform
 import random
+import resource
 import subprocess
+import sys
 from importlib.metadata import PackageNotFoundError, version
 
 from r2d import paths
@@ -31,6 +33,15 @@ def device() -> str:
     import torch
 
     return f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if torch.cuda.is_available() else "cpu"
+
+
+def peak_memory_mb() -> int:
+    """Peak resident memory of this process so far (peak allocated memory of the GPU in this run where there is one)."""
+    import torch
+
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() // 2**20
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // (2**20 if sys.platform == "darwin" else 1024)
 
 
 def describe() -> dict:
@@ -65,7 +76,7 @@ def commit() -> str:
 
 
 def _git(*arguments: str) -> str:
-    command = ["git", "-C", str(paths.ROOT), *arguments]
+    command = ["git", "--no-optional-locks", "-C", str(paths.ROOT), *arguments]  # a kill leaves no lock behind
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 

@@ -45,6 +45,10 @@ class Totals:
     cost: float = 0.0
     seconds: float = 0.0
 
+    def since(self, before: "Totals") -> "Totals":
+        """What was added to an earlier copy."""
+        return Totals(**{name: value - getattr(before, name) for name, value in asdict(self).items()})
+
     def __str__(self) -> str:
         price = f", ${self.cost:.2f}" if self.cost else ""
         tokens = f"{self.tokens_in:,} tokens read, {self.tokens_out:,} written{price}, {self.seconds:.0f} s"

@@ -56,12 +56,16 @@ class Server:
 
         def work(i: int) -> None:
             nonlocal failed
-            if stop.is_set() or not (answer := self._persist(self._request(conversations[i], how, schema), stop)):
-                return
-            keep(i, answer)
-            failed = failed + 1 if answer.finish == "fault" else 0
-            if failed >= GIVE_UP:
-                raise R2DError(f"{failed} calls in a row failed, {answer.fault}: check {self._names[0]}, then run again.")
+            try:
+                if stop.is_set() or not (answer := self._persist(self._request(conversations[i], how, schema), stop)):
+                    return
+                keep(i, answer)
+                failed = failed + 1 if answer.finish == "fault" else 0
+                if failed >= GIVE_UP:
+                    raise R2DError(f"{failed} calls in a row failed, {answer.fault}: check {self._names[0]}, then run again.")
+            except BaseException:
+                stop.set()  # at once, before another call begins
+                raise
 
         with ThreadPoolExecutor(self.settings.batch) as pool:
             try:

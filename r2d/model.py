@@ -1,5 +1,6 @@
 """Models: any encoder-decoder or decoder-only checkpoint by name or path, tuned in full, by LoRA or by QLoRA."""
 
+import shutil
 import warnings
 from logging import ERROR, getLogger
 from pathlib import Path
@@ -53,7 +54,8 @@ def load(name: str, tuning: Tuning, lora: LoraSettings, dropout: float, init: Pa
 
 
 def save(model: nn.Module, tokenizer, name: str, folder: Path) -> None:
-    """Save weights or adapter (safetensors) and the tokenizer; an adapter names its backbone, never a local path."""
+    """Save weights or adapter (safetensors) and the tokenizer as `folder`; an adapter names its backbone, never a local path."""
+    shutil.rmtree(folder, ignore_errors=True)  # a killed save leaves its temporary file
     if hasattr(model, "peft_config"):
         model.peft_config["default"].base_model_name_or_path = name
         model.save_pretrained(folder, save_embedding_layers=False)  # else peft asks the hub for the backbone's vocabulary

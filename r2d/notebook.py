@@ -6,6 +6,7 @@
 import argparse
 import difflib
 import sys
+import tempfile
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ def check(source: Path, given: dict[str, Any]) -> None:
 def execute(name: str, out: Path, parameters: dict[str, Any]) -> None:
     """Run notebook `name` into `out`; a failed one is left there with its error and raises papermill's exception."""
     import papermill
+    from jupyter_client.manager import AsyncKernelManager
 
     source = paths.NOTEBOOKS / f"{name}.ipynb"
     if not source.is_file():
@@ -45,10 +47,13 @@ def execute(name: str, out: Path, parameters: dict[str, Any]) -> None:
         raise R2DError(f"There is no notebook {name!r}; choose one of {', '.join(known)}.")
     check(source, parameters)
     out.parent.mkdir(parents=True, exist_ok=True)
-    papermill.execute_notebook(
-        str(source), str(out), parameters, kernel_name="python3", cwd=str(paths.NOTEBOOKS), start_timeout=180,
-        progress_bar=False, stderr_file=sys.stderr,
-    )  # fmt: skip
+    with tempfile.TemporaryDirectory() as sockets:
+        # Files as sockets: of kernels that start together two may be given one port, and the second dies.
+        manager = type("Kernel", (AsyncKernelManager,), {"transport": "ipc", "ip": f"{sockets}/kernel"})
+        papermill.execute_notebook(
+            str(source), str(out), parameters, kernel_name="python3", cwd=str(paths.NOTEBOOKS), start_timeout=180,
+            progress_bar=False, stderr_file=sys.stderr, kernel_manager_class=manager,
+        )  # fmt: skip
 
 
 def main() -> int:

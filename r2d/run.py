@@ -1,13 +1,15 @@
 """One run: a method on a dataset with a seed, from recipe to a finished run directory."""
 
 import argparse
+import fcntl
 import hashlib
 import json
 import os
-import resource
 import shutil
 import sys
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from functools import lru_cache
 from pathlib import Path
 
@@ -79,20 +81,22 @@ def execute(recipe: Recipe, dataset: str, method: str, seed: int) -> Path:
     """Do the run unless it is finished, resume it if it was killed; returns its directory.
 
     A finished run made under other settings, or of other data, is replaced only when the new one is whole. When only the
-    metrics' code or settings changed, only `metrics.json` is made again.
+    metrics' code or settings changed, only `metrics.json` is made again. Raises `R2DError` while another process does it.
     """
     for name, known in ((dataset, recipe.datasets), (method, recipe.methods)):
         if name not in known:
             raise R2DError(f"Profile {recipe.profile} has no {name!r}; choose one of {', '.join(known)}.")
     out, run_key = paths.run(recipe.profile, dataset, method, seed), key(recipe, dataset, method, seed)
-    part = out.with_name(f".{out.name}.part")
+    part, wanted = out.with_name(f".{out.name}.part"), settings(recipe, dataset, method, seed)
     try:
-        if not _same(out / "config.yaml", settings(recipe, dataset, method, seed)):
-            _fill(recipe, dataset, method, seed, part)
-            if _is_main_process():
-                shutil.rmtree(out, ignore_errors=True)
-                part.rename(out)
-        elif _is_main_process() and _stale(out / "metrics.json", run_key):
+        whole = _same(part / "config.yaml", wanted)  # it was killed before it had its name
+        if whole or not _same(out / "config.yaml", wanted):
+            with _alone(out):
+                if not whole:
+                    _fill(recipe, dataset, method, seed, part, wanted)
+                if _is_main_process():
+                    _name(part, out)
+        if _is_main_process() and _stale(out / "metrics.json", run_key):
             _write_metrics(recipe, out, run_key)
     except (OSError, SafetensorError) as error:
         raise R2DError(
@@ -101,15 +105,44 @@ def execute(recipe: Recipe, dataset: str, method: str, seed: int) -> Path:
     return out
 
 
-def _fill(recipe: Recipe, dataset: str, method: str, seed: int, part: Path) -> None:
-    """Train, predict and measure into an unfinished directory; `config.yaml` comes last."""
-    wanted = settings(recipe, dataset, method, seed)
+@contextmanager
+def _alone(out: Path) -> Iterator[None]:
+    """Hold the run's lock, which ends with the process however it ends; its other processes follow the main one."""
+    if not _is_main_process():
+        yield
+        return
+    lock = out.with_name(f".{out.name}.lock")
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise R2DError(f"Another process is at work on {out}: wait for it or stop it, then rerun.") from None
+        except OSError:  # a shared disk without locks
+            pass
+        yield
+        lock.unlink(missing_ok=True)
+
+
+def _fill(recipe: Recipe, dataset: str, method: str, seed: int, part: Path, wanted: dict) -> None:
+    """Train, predict and measure into an unfinished directory; `config.yaml` comes last and says that it is whole."""
+    (part / "config.yaml").unlink(missing_ok=True)
     _train_and_predict(recipe, dataset, method, seed, part, wanted)
     if _is_main_process():
         _write_metrics(recipe, part, key(recipe, dataset, method, seed))
-        shutil.rmtree(part / "checkpoints", ignore_errors=True)
-        (part / "best.safetensors").unlink(missing_ok=True)
-        (part / "config.yaml").write_text(yaml.safe_dump(wanted, sort_keys=False), encoding="utf-8")
+        (part / "config.part").write_text(yaml.safe_dump(wanted, sort_keys=False), encoding="utf-8")
+        (part / "config.part").rename(part / "config.yaml")
+
+
+def _name(part: Path, out: Path) -> None:
+    """Give a whole run its name; an earlier one stays until then."""
+    shutil.rmtree(part / "checkpoints", ignore_errors=True)
+    old = out.with_name(f".{out.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if out.exists():
+        out.rename(old)
+    part.rename(out)
+    shutil.rmtree(old, ignore_errors=True)
 
 
 def read(folder: Path) -> dict:
@@ -156,7 +189,8 @@ def _train_and_predict(recipe: Recipe, dataset: str, method: str, seed: int, par
     else:
         rows, more = _neural(recipe, method, wanted, loaded, part)
         record |= more
-    record |= {"peak_memory_mb": _peak_memory(), "test_cases": len(rows)}
+    peaks = env.peak_memory_mb(), record.get("training", {}).get("peak_memory_mb", 0)
+    record |= {"peak_memory_mb": max(peaks), "test_cases": len(rows)}
     if _is_main_process():
         _write_lines(part / "predictions.jsonl", rows)
         (part / "env.json").write_text(json.dumps({**env.describe(), **record}, indent=1), encoding="utf-8")
@@ -219,15 +253,6 @@ def _stale(path: Path, run_key: str) -> bool:
 
 def _is_main_process() -> bool:
     return int(os.environ.get("RANK", "0")) == 0
-
-
-def _peak_memory() -> int:
-    """Peak resident memory of this process so far in MB (peak allocated memory of the GPU in this run where there is one)."""
-    import torch
-
-    if torch.cuda.is_available():
-        return torch.cuda.max_memory_allocated() // 2**20
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // (2**20 if sys.platform == "darwin" else 1024)
 
 
 def _lines(path: Path) -> list[dict]:

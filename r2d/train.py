@@ -80,13 +80,14 @@ class Trainer:
             if step % self.settings.eval_every == 0 or step == steps:
                 self._evaluate(step)
         bar.close()
-        checkpoint.restore(self.model, load_file(self.folder / "best.safetensors"))
+        checkpoint.restore(self.model, load_file(self.folder / "checkpoints" / "best.safetensors"))
         return {
             "steps": step,
             "best_step": self.stopper.best_step,
             "best_score": self.stopper.best,
             "score": "macro_f1" if self.goal.decides else "negative validation loss",
             "seconds": round(self.stopper.seconds, 2),
+            "peak_memory_mb": self.stopper.peak_memory_mb,
             "seconds_per_step": round(self._seconds_per_step(), 4),
         }
 
@@ -183,14 +184,16 @@ class Trainer:
         score = self._macro_f1() if self.goal.decides else -self._validation_loss()
         better, now = self.stopper.update(step, score), time.perf_counter()
         self.stopper.seconds, self.mark = self.stopper.seconds + now - self.mark, now
+        self.stopper.peak_memory_mb = max(self.stopper.peak_memory_mb, env.peak_memory_mb())
         late = self.stopper.best is None and step >= self.settings.steps
         if late:  # a run too short to reach selection still ends with weights: its last
             self.stopper.best, self.stopper.best_step = score, step
         if self.accelerator.is_main_process:
             if better or late:
-                part = self.folder / "best.part"
+                part = self.folder / "checkpoints" / "best.part"
+                part.parent.mkdir(exist_ok=True)
                 save_file(checkpoint.trainable(self.model), part)
-                part.rename(self.folder / "best.safetensors")
+                part.rename(part.with_suffix(".safetensors"))
             self._log({"step": step, "validation": score, "best": self.stopper.best})  # first: resuming cuts the log, never adds
             checkpoint.save(self.folder / "checkpoints", step, self.model, self.optimiser, self.stopper, self.fingerprint)
         self.accelerator.wait_for_everyone()
@@ -231,12 +234,14 @@ class Trainer:
     def _resume(self) -> int:
         """Continue from the newest whole checkpoint, the log cut back to it; 0 when there is none."""
         found = checkpoint.resume(self.folder / "checkpoints", self.model, self.optimiser, self.fingerprint)
-        step, log = (0, self.folder / "log.jsonl") if found is None else (found[0], self.folder / "log.jsonl")
+        step, log = 0, self.folder / "log.jsonl"
         if found is not None:
-            self.stopper = found[1]
+            step, self.stopper = found
         if self.accelerator.is_main_process and log.exists():
             lines = [line for line in log.read_text(encoding="utf-8").splitlines() if _step_of(line) <= step]
-            log.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+            part = log.with_suffix(".part")
+            part.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
+            part.rename(log)
         self.accelerator.wait_for_everyone()
         return step
 

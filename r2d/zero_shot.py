@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 
 import pandas as pd
 
@@ -11,7 +11,7 @@ from r2d.asking import Asked, Shot, Template, ask_all, template
 from r2d.config import Recipe
 from r2d.data import Dataset, Record
 from r2d.decode import row
-from r2d.llm import Chat
+from r2d.llm import Chat, Totals
 
 FILES = ("predictions.jsonl", "metrics.json", "env.json")
 
@@ -35,14 +35,14 @@ def ask(recipe: Recipe, name: str, llm: str, chat: Chat) -> pd.DataFrame:
     if not dataset.labels:
         raise R2DError(f"Chat models choose from one label set, but each case of {name} brings its own: leave {name} out.")
     records, prompt = dataset.test[: settings.cases], template("zero_shot", settings.prompt).choosing(label=dataset.labels)
-    shots = worked(dataset, settings.shots)
+    shots, before = worked(dataset, settings.shots), replace(chat.totals)
     asked = ask_all(chat, prompt, [_fields(r, dataset.labels) for r in records], shots, f"{name} {llm}")
     best = scored(chat, prompt, records, dataset.labels, shots)
     rows = [_prediction(*each, dataset.labels) for each in zip(records, asked.answers, best, strict=True)]
     found = {"answer": metrics.evaluate(rows, dataset.labels, recipe.metrics)}
     if any(best):
         found["scored"] = metrics.evaluate(_labels_only(rows, "label_scored"), dataset.labels, recipe.metrics)
-    _write(recipe, name, llm, rows, found, asked, chat)
+    _write(recipe, name, llm, rows, found, asked, chat.totals.since(before))
     title = recipe.llms[llm].title + (f" ({len(shots)} examples)" if shots else "")
     named = {"dataset": name, "kind": "zero-shot", "name": llm, "title": title}
     shared = named | {"parameters": recipe.llms[llm].parameters, "parse_rate": 1 - asked.missing_rate, "seeds": 1}
@@ -139,11 +139,11 @@ def _scores(found: Sequence[dict]) -> dict:
     return made | {"macro_f1_low": low, "macro_f1_high": high, "cases": found[0]["n"]}
 
 
-def _write(recipe: Recipe, name: str, llm: str, rows: list[dict], found: dict, asked: Asked, chat: Chat) -> None:
+def _write(recipe: Recipe, name: str, llm: str, rows: list[dict], found: dict, asked: Asked, spent: Totals) -> None:
     k = recipe.zero_shot.shots
     folder = paths.runs(recipe.profile) / name / (f"few-shot-{k}" if k else "zero-shot") / llm
     folder.mkdir(parents=True, exist_ok=True)
-    took = {"model": recipe.llms[llm].model_dump(), "zero_shot": recipe.zero_shot.model_dump(), "totals": asdict(chat.totals)}
+    took = {"model": recipe.llms[llm].model_dump(), "zero_shot": recipe.zero_shot.model_dump(), "totals": asdict(spent)}
     took |= {k: v for k, v in asdict(asked).items() if k != "answers"}
     lines = "".join(json.dumps(each, ensure_ascii=False) + "\n" for each in rows)
     for file, text in zip(FILES, (lines, json.dumps(found, indent=1), json.dumps(took, indent=1)), strict=True):

@@ -2,12 +2,16 @@
 
 import os
 import shutil
+import signal
 from pathlib import Path
 
 import pytest
 
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported, and for every child process
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost"  # the tests' own servers
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a background job, whose children would ignore it too
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 from r2d import config, paths  # noqa: E402
 

@@ -167,7 +167,8 @@ PASSING = {
 
 @pytest.mark.parametrize("fault", PASSING.values(), ids=PASSING)
 def test_after_a_passing_fault_nothing_is_lost_and_nothing_counted_twice(server, chat, monkeypatch, fault):
-    monkeypatch.setattr(llm_server, "TIMEOUT", 0.5)
+    if fault is PASSING["no answer in time"]:
+        monkeypatch.setattr(llm_server, "TIMEOUT", 0.5)
     server.script = [fault]
     first, started = chat(), time.perf_counter()
     assert [a.text for a in first.ask(QUESTIONS, "v1")] == ["fine"] * 3
@@ -347,7 +348,8 @@ def plain(tmp_path, monkeypatch):
     with (tmp_path / "serve.log").open("w") as log:
         child = subprocess.Popen(command, env=os.environ | {"HF_HUB_OFFLINE": "1"}, stdout=log, stderr=log)
     try:
-        while child.poll() is None:  # until it accepts calls, or gives up
+        deadline = time.monotonic() + 180
+        while child.poll() is None and time.monotonic() < deadline:  # until it accepts calls, or gives up
             with contextlib.suppress(OSError), socket.create_connection(address):
                 break
             time.sleep(0.2)

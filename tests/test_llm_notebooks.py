@@ -26,6 +26,7 @@ def executed(tmp_path, monkeypatch):
     """Run a notebook on stand-in predictions: `executed(name, rule)` gives its tables' folder and its outputs."""
     home = tmp_path / "home"
     (home / ".cache").mkdir(parents=True)
+    (paths.cache() / "assets").mkdir(parents=True, exist_ok=True)
     (home / ".cache" / "assets").symlink_to(paths.cache() / "assets")  # but none of the project's answers
     monkeypatch.setenv("R2D_HOME", str(home))
     monkeypatch.setenv("R2D_LLM_API_KEY", KEY)

@@ -70,6 +70,33 @@ def test_a_changed_data_file_makes_its_runs_out_of_date(tiny, tmp_path):
     assert before[0] != after[0] and before[1] != after[1] and before[2] == after[2]
 
 
+def test_a_run_killed_before_it_had_its_name_is_not_trained_again(tiny, home, monkeypatch):
+    with monkeypatch.context() as patch:
+        patch.setattr(run, "_name", lambda part, out: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            run.execute(tiny(), *NEURAL)
+    assert not paths.run(tiny().profile, *NEURAL).exists()
+    forbid(monkeypatch, "data")
+    assert {p.name for p in run.execute(tiny(), *NEURAL).iterdir()} == WHOLE
+
+
+def test_what_a_killed_save_left_is_cleared_away(tiny, home):
+    out = paths.run(tiny().profile, *NEURAL)
+    part = out.with_name(".seed1.part")
+    for folder in (part / "model", part / "checkpoints"):
+        folder.mkdir(parents=True)
+        (folder / ".tmpA3Zlpz").write_bytes(b"half a tensor")
+    run.execute(tiny(), *NEURAL)
+    assert {p.name for p in out.iterdir()} == WHOLE and not list(out.rglob(".*"))
+
+
+def test_two_processes_never_make_the_same_run(tiny, home):
+    out = paths.run(tiny().profile, *NEURAL)
+    with run._alone(out), pytest.raises(R2DError, match="Another process is at work on .*seed1: wait for it or stop it"):
+        run.execute(tiny(), *NEURAL)
+    assert run.execute(tiny(), *NEURAL) == out
+
+
 def test_a_backbone_folder_with_other_content_makes_its_runs_out_of_date(tiny, tmp_path):
     (tmp_path / "config.json").write_text("{}")
     recipe, which = tiny({"backbone": str(tmp_path)}), ("triage", "sft-full", 1)
@@ -79,10 +106,11 @@ def test_a_backbone_folder_with_other_content_makes_its_runs_out_of_date(tiny, t
 
 
 def test_a_tables_rationales_may_stand_in_another_column_of_a_methods_own(tiny, home, tmp_path):
-    rows = "".join(f"note {k} {'x' if k % 2 else 'y'},{'xy'[k % 2]},since {k}\n" for k in range(24))
+    rows = "".join(f"note {k},{'xy'[k % 2]},since {k}\n" for k in range(24))
     (tmp_path / "notes.csv").write_text(f"question,label,rationale_nurse\n{rows}")
-    more = {"datasets.own": {"card": "table", "path": str(tmp_path / "notes.csv")}, "methods.majority.rationale": "rationale_nurse"}
-    found = run.read(run.execute(tiny(more), "own", "majority", 1))
+    own = {"card": "table", "path": str(tmp_path / "notes.csv")}
+    recipe = tiny({"datasets.own": own, "methods.majority.rationale": "rationale_nurse"})
+    found = run.read(run.execute(recipe, "own", "majority", 1))
     assert found["env"]["labels"] == ["x", "y"] and found["predictions"][0]["rationale_gold"].startswith("since ")
 
 
@@ -168,7 +196,7 @@ def smaller_test(recipe):
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
-@pytest.mark.parametrize(("which", "file"), [(MAJORITY, "predictions.jsonl"), (MAJORITY, "config.yaml"), (NEURAL, "env.json")])
+@pytest.mark.parametrize(("which", "file"), [(MAJORITY, "predictions.jsonl"), (MAJORITY, "config.part"), (NEURAL, "env.json")])
 def test_a_full_disk_is_one_sentence_and_the_earlier_result_stays_whole(which, file, tiny, home):
     folder = run.execute(tiny(), *which)
     before, part = contents(folder), folder.with_name(".seed1.part")
@@ -269,7 +297,8 @@ def by_hand(recipe, method, seed, right):
     folder = paths.run(recipe.profile, "triage", method, seed)
     folder.mkdir(parents=True)
     training = {} if method == "majority" else {"training": {"steps": 4, "best_step": 2, "seconds": 8.0, "seconds_per_step": 2.0}}
-    env = {"test_cases": len(rows), "test_seconds": 4.0, "probe_seconds": 9.0, "parameters": 10, "trainable": 5, "peak_memory_mb": 7} | training
+    env = {"test_cases": len(rows), "test_seconds": 4.0, "probe_seconds": 9.0, "peak_memory_mb": 7} | training
+    env |= {"parameters": 10, "trainable": 5}
     (folder / "env.json").write_text(json.dumps(env))
     (folder / "config.yaml").write_text(yaml.safe_dump({"seed": seed}))
     (folder / "metrics.json").write_text(json.dumps({"key": "k", **metrics.evaluate(rows, LABELS, SETTINGS)}))

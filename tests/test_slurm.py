@@ -4,6 +4,7 @@ It needs root and Debian's slurmctld, slurmd, slurm-client and munge, which it i
 R2D_TEST_SLURM=1); otherwise it is skipped with the reason.
 """
 
+import contextlib
 import importlib.util
 import os
 import shutil
@@ -100,7 +101,8 @@ def cluster(plugins):
             pytest.skip(f"SLURM could not be started here: {said}")
         yield env
     finally:
-        subprocess.run(["scancel", "--user=root"], env=env, capture_output=True, timeout=20)
+        with contextlib.suppress(subprocess.TimeoutExpired):
+            subprocess.run(["scancel", "--user=root"], env=env, capture_output=True, timeout=20)
         for daemon in reversed(started):
             daemon.terminate()
             try:
