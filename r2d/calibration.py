@@ -113,14 +113,6 @@ def calibrate(run_folder: str | Path) -> dict:
     return found
 
 
-def read(run_folder: str | Path) -> dict:
-    """What `calibrate` wrote; raises `R2DError` where it has not."""
-    file = Path(run_folder).expanduser() / FILE
-    if not file.is_file():
-        raise R2DError(f"{file} is not there: run `python -m r2d calibrate {run_folder}` first.")
-    return json.loads(file.read_text(encoding="utf-8"))
-
-
 def sentences(found: dict) -> list[str]:
     """A calibration in words, its sample sizes with it."""
     test, cases = found["test"], found["validation"]["n"]

@@ -142,7 +142,9 @@ def record_origin(name: str, file: Path, recipe: Recipe, inputs: Sequence[Path],
     origin = {"sha256": _digest(file), "profile": recipe.profile, "recipe": recipe.fingerprint(), "commit": env.commit()}
     origin["inputs"] = {str(p.relative_to(paths.home())): _digest(p) for p in sorted(inputs)}
     known[name] = ({"caption": caption} if caption else {}) | origin
-    path.write_text(json.dumps(dict(sorted(known.items())), indent=1) + "\n", encoding="utf-8")
+    part = path.with_suffix(".part")
+    part.write_text(json.dumps(dict(sorted(known.items())), indent=1) + "\n", encoding="utf-8")
+    part.rename(path)
 
 
 def tidy(recipe: Recipe, made: set[str]) -> None:

@@ -70,44 +70,29 @@ def corpus_bleu(references: Sequence[str], candidates: Sequence[str], resamples:
     return {"score": score.score, "interval": interval, "signature": str(bleu.get_signature())}
 
 
-def consistency(p1: Sequence[str], p2: Sequence[str]) -> float:
-    """mean[P1 = P2]: the label from the question equals the one from the rationale alone (R2D-C, released code).
-
-    Strings are compared as they are, so the same invalid string twice is consistent: read it beside the invalid rate.
-    """
-    return fmean(_equal(p1, p2))
-
-
-def sufficiency(p2: Sequence[str], gold: Sequence[str]) -> float:
-    """mean[P2 = gold]: the rationale alone leads to the gold label (R2D-C, released code)."""
-    return consistency(p2, gold)
-
-
-def reason_share(reasons: Sequence[str], rationales: Sequence[str]) -> dict:
-    """Share of rationales that name the true reason, over the records whose true reason is known.
+def names_reason(reasons: Sequence[str], rationales: Sequence[str]) -> list[int | None]:
+    """For each rationale 1 if it names the true reason, else 0; None where the true reason is not known.
 
     A reason may have several spellings, joined by `|`. A rationale names it when any of them, case-folded and with runs
     of white space as one blank, is a substring of the rationale treated alike. So "no chest pain" names "chest pain", a
     paraphrase names nothing and a blank rationale scores 0.
-
-    Returns {"share": float | None, "per_example": [1 | 0, or None without a reason]}.
     """
     _check(reasons, rationales)
     reasons, rationales = ([" ".join(x.casefold().split()) for x in texts] for texts in (reasons, rationales))
     spellings = [[s.strip() for s in reason.split("|") if s.strip()] for reason in reasons]
-    named = [int(any(s in b for s in a)) if a else None for a, b in zip(spellings, rationales, strict=True)]
-    known = [hit for hit in named if hit is not None]
-    return {"share": fmean(known) if known else None, "per_example": named}
+    return [int(any(s in b for s in a)) if a else None for a, b in zip(spellings, rationales, strict=True)]
 
 
 def evaluate(predictions: list[dict], labels: Sequence[str], settings: MetricSettings) -> dict:
     """Every measure that `predictions` allow, each with a 95 % bootstrap interval over examples; JSON-serialisable.
 
     Rationale measures appear when any rationale was written (a blank one then scores 0) and cover the examples that have a
-    gold one; those of rationales given the gold label have the suffix `_given_gold`; consistency and sufficiency are over
-    examples with a label from the rationale. With `labels` empty the classes are the positions among each prediction's own
-    `candidates`. Returns `n`, `labels`, `metrics` {name: {"value", "interval", "n"}}, `per_class_f1`, `confusion`,
-    `signatures` and `per_example` (one entry per prediction, for paired tests; `predicted` is None when invalid).
+    gold one; those of rationales given the gold label have the suffix `_given_gold`. Consistency is the share of examples whose
+    label from the rationale alone equals the predicted one (the same invalid text twice is consistent), sufficiency the share
+    whose label from the rationale is the gold one (Reason2Decide-C, released code). With `labels` empty the classes are the
+    positions among each prediction's own `candidates`. Returns `n`, `labels`, `metrics` {name: {"value", "interval", "n"}},
+    `per_class_f1`, `confusion`, `signatures` and `per_example` (one entry per prediction, for paired tests; `predicted` is
+    None when invalid).
     Raises `R2DError` without predictions.
     """
     gold, predicted, references = ([p[key] for p in predictions] for key in ("gold", "label", "rationale_gold"))
@@ -157,7 +142,7 @@ def _add_rationales(found, references, texts, reasons, suffix, settings: MetricS
     explained = [i for i, reference in enumerate(references) if reference.strip()]
     if explained:
         _add_compared(found, explained, references, texts, suffix, settings)
-    _add(found, "names_reason" + suffix, reason_share(reasons, texts)["per_example"], settings.resamples)
+    _add(found, "names_reason" + suffix, names_reason(reasons, texts), settings.resamples)
 
 
 def _add_compared(found, explained: list[int], references, texts, suffix, settings: MetricSettings) -> None:

@@ -47,7 +47,7 @@ def execute(name: str, out: Path, parameters: dict[str, Any]) -> None:
         raise R2DError(f"There is no notebook {name!r}; choose one of {', '.join(known)}.")
     check(source, parameters)
     out.parent.mkdir(parents=True, exist_ok=True)
-    with tempfile.TemporaryDirectory() as sockets:
+    with tempfile.TemporaryDirectory(dir="/tmp") as sockets:  # a socket's path must be short
         # Files as sockets: of kernels that start together two may be given one port, and the second dies.
         manager = type("Kernel", (AsyncKernelManager,), {"transport": "ipc", "ip": f"{sockets}/kernel"})
         papermill.execute_notebook(

@@ -4,7 +4,6 @@ Nothing here prints or quotes a question or a rationale.
 """
 
 import difflib
-import random
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -15,20 +14,7 @@ from r2d.records import as_text, canonical, category, options, some
 NOTEBOOK = "09_your_dataset"
 NAME = "yours"  # what the dataset is called in the recipe
 FIELDS = ("question", "label", "rationale")
-# An invented support desk: label -> why it goes there, and what customers write.
-DESK = {
-    "Billing": ("only the accounts team can correct a payment", ["I was charged twice", "the invoice has the wrong address",
-                "my refund has not arrived", "the discount code was not applied"]),
-    "Delivery": ("the courier has to be asked where it is", ["the parcel never came", "tracking has not moved for a week",
-                 "it went to a neighbour I do not have", "only half of the order arrived"]),
-    "Repair": ("a broken part has to be replaced", ["the hinge snapped off", "it does not charge any more",
-               "the screen stays black", "it rattles and then stops"]),
-    "How to use": ("the manual answers this", ["how do I pair it with my phone", "where do I set the timer",
-                   "can I wash the filter", "which button resets it"]),
-}  # fmt: skip
-PRODUCTS = ("kettle", "desk lamp", "headset", "vacuum", "toaster", "smart plug", "blender", "air purifier")
-GREETINGS = ("Hi,", "Hello,", "Good morning,", "Dear team,", "To whom it may concern,")
-ENDINGS = ("Please help.", "Thanks!", "This is urgent.", "Kind regards", "I wrote last week as well.")
+EXAMPLE = paths.CARDS / "example_tickets.csv"  # invented support tickets: label, and why the customer was sent there
 
 
 @dataclass(frozen=True)
@@ -49,25 +35,6 @@ class Table:
     def explained(self) -> int:
         """How many training rows have a rationale."""
         return sum(bool(row["rationale"]) for row in self.train)
-
-
-def example(rows: int = 160, seed: int = 0) -> Path:
-    """A small CSV of invented support tickets with label and rationale; equal arguments give an equal file."""
-    rng = random.Random(seed)
-    combined = [(label, p, x) for label, (_, problems) in DESK.items() for p in problems for x in PRODUCTS]
-    lines = ["question,label,rationale"]
-    for label, problem, product in (rng.choice(combined) for _ in range(rows)):
-        about = f"about the {product} (order {rng.randint(1000, 9999)})"
-        ticket = f"{rng.choice(GREETINGS)} {about}: {problem}. {rng.choice(ENDINGS)}"
-        lines.append(f'"{ticket}",{label},"The customer writes: {problem}; {DESK[label][0]}."')
-    file = _example()
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text("\n".join(lines) + "\n", encoding="utf-8")
-    return file
-
-
-def _example() -> Path:
-    return paths.home() / "runs" / "example_tickets.csv"
 
 
 def look(train_file: str, test_file: str = "", question: str = "question", label: str = "label", rationale: str = "rationale"):
@@ -116,7 +83,7 @@ def recipe(table: Table, profile: str, tuning: str, more: dict[str, Any] | None 
     if tuning not in ("full", "lora", "qlora"):
         raise R2DError(f"Tuning {tuning!r} is not known: choose full, lora or qlora.")
     shipped = config.load(profile)
-    kind = "invented example tickets" if Path(table.train_file) == _example() else "your own data"
+    kind = "invented example tickets" if Path(table.train_file) == EXAMPLE else "your own data"
     meaning = "; these numbers mean nothing" if profile == "smoke" else ""
     entry = {"card": "table", "path": table.train_file, "test_path": table.test_file or None, "columns": table.columns}
     if not all(row["rationale"] for row in table.train + table.test):

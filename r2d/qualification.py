@@ -13,7 +13,7 @@ import pandas as pd
 from r2d import R2DError, stats
 from r2d.asking import Template
 from r2d.data import Dataset, Record
-from r2d.judge import CRITERIA, Case, Graded, grade, kappa, overall
+from r2d.judge import CRITERIA, Case, Grades, grade, kappa, overall
 from r2d.llm import Chat
 from r2d.settings import JudgeSettings
 
@@ -82,7 +82,7 @@ def qualify(chat: Chat, prompt: Template, dataset: Dataset, settings: JudgeSetti
         raise R2DError(f"No test record of {dataset.name} has a rationale to qualify the judge on: give it gold rationales.")
     cases = list(dict.fromkeys(case for found in built.values() for pair in found for case in pair))
     gradings = [grade(chat, prompt, cases, seed, k, f"qualification {k + 1}") for k in range(settings.repeats)]
-    agrees, score = self_agreement(gradings), dict(zip(cases, gradings[0].grades, strict=True))
+    agrees, score = self_agreement(gradings), dict(zip(cases, gradings[0], strict=True))
     rows = []
     for name, found in built.items():
         graded = [(score[gold], score[bad]) for gold, bad in found]
@@ -96,14 +96,14 @@ def qualify(chat: Chat, prompt: Template, dataset: Dataset, settings: JudgeSetti
     return table.assign(passed=bool((table["accuracy"] >= settings.accuracy).all() and agrees >= settings.kappa))
 
 
-def self_agreement(gradings: Sequence[Graded]) -> float:
+def self_agreement(gradings: Sequence[Grades]) -> float:
     """Mean quadratic weighted kappa over the criteria and over pairs of gradings of the same cases; 0 with nothing to compare.
 
     A criterion that always gets the same grade tells nothing and is left out.
     """
     found = []
     for one, other in combinations(gradings, 2):
-        both = [(a, b) for a, b in zip(one.grades, other.grades, strict=True) if a and b]
+        both = [(a, b) for a, b in zip(one, other, strict=True) if a and b]
         for name in CRITERIA:
             first, second = ([grades[name] for grades in side] for side in (zip(*both, strict=True) if both else ((), ())))
             if len({*first, *second}) > 1:

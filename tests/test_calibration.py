@@ -86,11 +86,6 @@ def test_no_validation_cases_are_one_sentence():
         calibration.fit_temperature(np.empty((0, 3)), np.empty(0, dtype=int))
 
 
-def test_a_run_without_calibration_says_how_to_make_one(tmp_path):
-    with pytest.raises(R2DError, match="python -m r2d calibrate"):
-        calibration.read(tmp_path)
-
-
 def test_the_figure_shows_both_tables_and_the_profile(answers, tiny):
     table = calibration.reliability(*answers).to_dict("records")
     curve = calibration.coverage(*answers).to_dict("records")

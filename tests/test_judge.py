@@ -67,7 +67,7 @@ def orders(server) -> dict[str, str]:
 
 def test_the_order_of_the_criteria_is_drawn_for_each_case_and_moves_with_every_repeat(server, chat):
     server.usual = servers.answering(lambda request: graded(request, GOOD))
-    assert judge.grade(chat, PROMPT, CASES, 0).grades == [GOOD] * 12
+    assert judge.grade(chat, PROMPT, CASES, 0) == [GOOD] * 12
     first = orders(server)
     assert len(set(first.values())) > 1
     server.seen.clear()
@@ -87,8 +87,7 @@ def test_an_answer_that_cannot_be_read_is_asked_for_once_more_and_then_missing(s
         return "5 out of 5" if number == 0 or (number == 1 and not again) else graded(request, GOOD)
 
     server.usual = servers.answering(rule)
-    found = judge.grade(chat, PROMPT, CASES[:4])
-    assert found.grades == [None, GOOD, GOOD, GOOD] and found.missing_rate == 0.25
+    assert judge.grade(chat, PROMPT, CASES[:4]) == [None, GOOD, GOOD, GOOD]
     assert len(server.seen) == 6 and (chat.totals.calls, chat.totals.faults) == (6, 0)
 
 

@@ -133,17 +133,10 @@ def test_corpus_bleu_interval_smooths_as_the_score_does():
     assert found["interval"] == pytest.approx([found["score"]] * 2) and found["score"] > 0
 
 
-def test_consistency_compares_both_labels_and_sufficiency_the_gold_one():
-    p1, p2, gold = ["yes", "no", "no", "?"], ["yes", "yes", "no", "?"], ["no", "yes", "no", "no"]
-    assert metrics.consistency(p1, p2) == 0.75
-    assert metrics.sufficiency(p2, gold) == 0.5
-
-
 def test_reason_is_named_when_its_words_stand_in_the_rationale_whatever_case_and_spacing():
     reasons = ["Chest  pain", "chest pain", "chest pain", "", "chest pain"]
     rationales = ["Sudden CHEST\npain since noon", "No chest pain", "Pain in the chest", "Anything", " "]
-    assert metrics.reason_share(reasons, rationales) == {"share": 0.5, "per_example": [1, 1, 0, None, 0]}
-    assert metrics.reason_share([""], ["Anything"]) == {"share": None, "per_example": [None]}
+    assert metrics.names_reason(reasons, rationales) == [1, 1, 0, None, 0]
 
 
 def test_evaluation_holds_every_measure_with_interval_and_is_plain_json(no_model):
@@ -189,7 +182,7 @@ def test_one_blank_rationale_among_others_scores_zero():
 def test_any_spelling_of_the_reason_counts_as_naming_it():
     reasons = ["blue lips|cyanosis", "blue lips|cyanosis", "blue lips|cyanosis"]
     rationales = ["The deciding finding is Blue  lips.", "cyanosis -> 911", "wheeze"]
-    assert metrics.reason_share(reasons, rationales)["per_example"] == [1, 1, 0]
+    assert metrics.names_reason(reasons, rationales) == [1, 1, 0]
 
 
 def test_rationales_are_compared_where_there_is_a_gold_one(no_model):

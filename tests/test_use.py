@@ -115,7 +115,8 @@ def test_calibrating_a_run_writes_what_loading_it_uses(made, notes, monkeypatch)
     folder = made[1]["sft-full"]
     plain = r2d.load(folder).predict(notes, explain=False)
     found = calibration.calibrate(folder)
-    assert calibration.read(folder) == json.loads(json.dumps(found)) and not list(folder.glob("*.part"))
+    assert json.loads((folder / calibration.FILE).read_text()) == json.loads(json.dumps(found))
+    assert not list(folder.glob("*.part"))
     assert found["validation"]["n"] == found["test"]["n"] == 8
     assert found["validation"]["nll_after"] <= found["validation"]["nll_before"]
     model = r2d.load(folder)

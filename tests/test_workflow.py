@@ -13,6 +13,7 @@ from pathlib import Path
 
 import nbformat
 import pandas as pd
+import psutil
 import pytest
 import yaml
 from conftest import new_home, project_copy
@@ -220,9 +221,9 @@ def test_a_killed_grid_goes_on_where_it_was_and_a_rerun_without_new_results_is_n
     while not list((home / "logs").glob("*.hangs")):
         assert running.poll() is None
         time.sleep(0.1)
-    groups = subprocess.run(["pgrep", "-P", str(running.pid)], capture_output=True, text=True).stdout.split()
+    groups = {os.getpgid(child.pid) for child in psutil.Process(running.pid).children()}
     running.kill()
-    for group in {os.getpgid(int(pid)) for pid in groups}:
+    for group in groups:
         os.killpg(group, signal.SIGKILL)
     running.communicate()
     locked = run_all(project, env)
