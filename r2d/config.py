@@ -74,6 +74,11 @@ class Recipe(Settings):
                 _expect(method, self.methods, f"experiments.{name}.methods")
             for llm in experiment.llms:
                 _expect(llm, self.llms, f"experiments.{name}.llms")
+            for dataset in experiment.datasets:
+                own = self.datasets[dataset]
+                for key, wanted in (("methods", experiment.methods), ("seeds", experiment.seeds)):
+                    if (allowed := getattr(own, key)) and not {*allowed} & {*wanted}:
+                        raise ValueError(f"datasets.{dataset}.{key} leaves nothing of experiments.{name}; mend one of them")
         if self.judge is not None:
             _expect(self.judge.llm, self.llms, "judge.llm")
         for name, dataset in self.datasets.items():

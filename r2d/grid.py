@@ -101,7 +101,7 @@ def judging_key(recipe: Recipe, experiments: Sequence[str]) -> str:
 
 def _part(recipe: Recipe, experiments: Sequence[str], *fields: str) -> dict:
     found = recipe.model_dump(mode="json", include={*fields, "experiments"})
-    return found | {"experiments": {name: found["experiments"][name] for name in experiments}}
+    return found | {"experiments": {name: [found["experiments"][name], titles(recipe, name)] for name in experiments}}
 
 
 def _prompts(use: str) -> list[str]:

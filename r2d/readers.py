@@ -64,11 +64,15 @@ def digest(files: Iterable[Path | HubTable]) -> str:
 
 
 def fingerprint(folder: Path) -> str:
-    """Hash of a checkpoint folder: names, sizes and first MiB of its files; whole files would take minutes at 30B."""
-    whole = hashlib.sha256()
-    for path in sorted(p for p in folder.iterdir() if p.suffix in {".jinja", ".json", ".model", ".safetensors", ".txt"}):
+    """Hash of a checkpoint folder: names, sizes and 17 MiB of each file, evenly spread; all of it would take minutes at 30B."""
+    whole, kinds = hashlib.sha256(), {".bin", ".jinja", ".json", ".model", ".safetensors", ".txt"}
+    for path in sorted(p for p in folder.iterdir() if p.suffix in kinds):
+        size = path.stat().st_size
+        whole.update(f"{path.name} {size}\n".encode())
         with path.open("rb") as file:
-            whole.update(f"{path.name} {path.stat().st_size}\n".encode() + file.read(1 << 20))
+            for k in range(17):
+                file.seek(max(0, size - (1 << 20)) * k // 16)
+                whole.update(file.read(1 << 20))
     return whole.hexdigest()
 
 

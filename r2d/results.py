@@ -201,7 +201,7 @@ def _origin(recipe: Recipe, frame: pd.DataFrame) -> str:
     minutes = sum(e.get("training", {}).get("seconds", 0) + e["test_seconds"] + e["probe_seconds"] for e in envs) / 60
     devices = sorted({f"{e['device']} ({e['kind']}, threads: {e['threads']})" for e in envs})
     profile, _, changed = recipe.profile.partition("+")
-    made = f"`./run_all.sh {profile}`" + (f" with the settings in `runs/{recipe.profile}/logs/overrides.json`" if changed else "")
+    made = f"`./run_all.sh {profile}`" + (" with changed settings (each run's `config.yaml` holds them)" if changed else "")
     spent = f"{len(envs)} runs (with the stage 1 that they start from), {minutes:.0f} minutes of training and testing"
     return f"These rows: {spent} on {', '.join(devices)}, by {made}."
 

@@ -24,7 +24,7 @@ from r2d.objective import OBJECTIVES
 TRAINING_CODE = ("assets", "backbone", "baselines", "batches", "checkpoint", "corpora", "data", "decode", "env", "model",
                  "objective", "prompts", "readers", "records", "run", "splits", "train", "triage")  # fmt: skip
 METRIC_CODE = ("assets", "bertscore", "metrics", "stats")
-CHAT_CODE = ("backbone", "decode", "llm_local", "logits", "objective")  # that of answers computed here
+CHAT_CODE = ("assets", "backbone", "decode", "llm_local", "logits", "model", "objective")  # that of answers computed here
 
 
 @lru_cache
@@ -89,15 +89,17 @@ def execute(recipe: Recipe, dataset: str, method: str, seed: int) -> Path:
     out, run_key = paths.run(recipe.profile, dataset, method, seed), key(recipe, dataset, method, seed)
     part, wanted = out.with_name(f".{out.name}.part"), settings(recipe, dataset, method, seed)
     try:
-        whole = _same(part / "config.yaml", wanted)  # it was killed before it had its name
-        if whole or not _same(out / "config.yaml", wanted):
-            with _alone(out):
+        if _same(out / "config.yaml", wanted) and not _stale(out / "metrics.json", run_key):
+            return out
+        with _alone(out):
+            whole = _same(part / "config.yaml", wanted)  # killed before it had its name; looked at first, as that may come now
+            if not _same(out / "config.yaml", wanted):
                 if not whole:
                     _fill(recipe, dataset, method, seed, part, wanted)
                 if _is_main_process():
                     _name(part, out)
-        if _is_main_process() and _stale(out / "metrics.json", run_key):
-            _write_metrics(recipe, out, run_key)
+            if _is_main_process() and _stale(out / "metrics.json", run_key):
+                _write_metrics(recipe, out, run_key)
     except (OSError, SafetensorError) as error:
         raise R2DError(
             f"{out} could not be written ({error}); free space there or set R2D_HOME to another disk, then rerun."
@@ -121,7 +123,6 @@ def _alone(out: Path) -> Iterator[None]:
         except OSError:  # a shared disk without locks
             pass
         yield
-        lock.unlink(missing_ok=True)
 
 
 def _fill(recipe: Recipe, dataset: str, method: str, seed: int, part: Path, wanted: dict) -> None:

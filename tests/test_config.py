@@ -81,6 +81,7 @@ def test_layers_of_training_settings_are_laid_in_order():
         ({"train.common.eval_every": 13}, r"eval_every \(13\) must not exceed steps \(12\)"),
         ({"reference": "r2d"}, "reference names 'r2d', which is not there"),
         ({"experiments.E1.methods": ["sft"]}, "experiments.E1.methods names 'sft', which is not there"),
+        ({"datasets.triage.seeds": [9]}, r"datasets.triage.seeds leaves nothing of experiments.E1; mend one of them"),
         ({"experiments.E1.datasets": ["triag"]}, "did you mean 'triage'"),
         ({"experiments.E1.seeds": []}, "`experiments.E1.seeds`"),
         ({"methods.r2d-full.objective": "r2"}, "did you mean 'r2d'"),

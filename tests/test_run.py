@@ -7,7 +7,9 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+import torch
 import yaml
+from safetensors.torch import save_file
 
 from r2d import R2DError, figures, grid, metrics, paths, results, run, train
 from r2d.settings import MetricSettings
@@ -31,7 +33,7 @@ def forbid(monkeypatch, name):
 def test_a_finished_run_has_every_part_and_no_pickle(tiny, home):
     folder = run.execute(tiny(), *NEURAL)
     assert folder == home / "runs" / tiny().profile / "triage" / "dss-full" / "seed1"
-    assert {p.name for p in folder.iterdir()} == WHOLE and not list(folder.parent.glob(".*"))
+    assert {p.name for p in folder.iterdir()} == WHOLE and [p.name for p in folder.parent.glob(".*")] == [".seed1.lock"]
     files = [p for p in folder.rglob("*") if p.is_file()]
     assert {p.suffix for p in files} <= {".json", ".jsonl", ".yaml", ".safetensors", ".md"}
     found = run.read(folder)
@@ -90,19 +92,27 @@ def test_what_a_killed_save_left_is_cleared_away(tiny, home):
     assert {p.name for p in out.iterdir()} == WHOLE and not list(out.rglob(".*"))
 
 
-def test_two_processes_never_make_the_same_run(tiny, home):
+def test_two_processes_never_make_the_same_run(tiny, home, monkeypatch):
     out = paths.run(tiny().profile, *NEURAL)
     with run._alone(out), pytest.raises(R2DError, match="Another process is at work on .*seed1: wait for it or stop it"):
         run.execute(tiny(), *NEURAL)
-    assert run.execute(tiny(), *NEURAL) == out
+    run.execute(tiny(), *NEURAL)
+    same, asked = run._same, []
+    forbid(monkeypatch, "data")
+    # One that looked before the other had finished, and had the lock after it:
+    monkeypatch.setattr(run, "_same", lambda path, wanted: bool(asked.append(path)) or (len(asked) > 1 and same(path, wanted)))
+    assert run.execute(tiny(), *NEURAL) == out and len(asked) == 3
 
 
 def test_a_backbone_folder_with_other_content_makes_its_runs_out_of_date(tiny, tmp_path):
-    (tmp_path / "config.json").write_text("{}")
+    weights = {"first": torch.zeros(1 << 19), "last": torch.zeros(8)}  # the second lies beyond the first MiB
+    save_file(weights, tmp_path / "model.safetensors")
     recipe, which = tiny({"backbone": str(tmp_path)}), ("triage", "sft-full", 1)
     before = run.key(recipe, *which)
-    (tmp_path / "tokenizer.json").write_text("{}")
-    assert run.key(recipe, *which) != before and run.key(tiny(), *which) == run.key(tiny(), *which)
+    (tmp_path / "model.safetensors").touch()
+    assert run.key(recipe, *which) == before
+    save_file(weights | {"last": torch.ones(8)}, tmp_path / "model.safetensors")
+    assert run.key(recipe, *which) != before
 
 
 def test_a_tables_rationales_may_stand_in_another_column_of_a_methods_own(tiny, home, tmp_path):

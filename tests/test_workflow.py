@@ -184,7 +184,7 @@ def test_the_next_run_does_what_is_missing_and_one_more_does_nothing_within_15_s
     [
         ("r2d/recipes/smoke.yaml", "{objective: dss,", "{objective: dss, train: {steps: 13},", {"dss-full"}, {"07_llm_judge"}),
         ("r2d/recipes/smoke.yaml", "stage1-lora: {", "stage1-lora: {train: {steps: 13}, ", {"stage1-lora", "r2d-lora"}, set()),
-        ("r2d/recipes/smoke.yaml", "title: SFT", "title: Direct", (), set()),
+        ("r2d/recipes/smoke.yaml", "title: SFT", "title: Direct", (), {"05_zero_shot_llms"}),
         ("r2d/recipes/smoke.yaml", "resamples: 200", "resamples: 201", "measured", ASKING),
         ("r2d/recipes/smoke.yaml", "qualification: 2", "qualification: 3", (), {"07_llm_judge"}),
         ("r2d/recipes/smoke.yaml", "zero_shot: {cases: 4", "zero_shot: {cases: 5", (), {"05_zero_shot_llms"}),
