@@ -12,7 +12,7 @@ import pandas as pd
 from scipy.optimize import minimize_scalar
 from scipy.special import log_softmax, softmax
 
-from r2d import R2DError
+from r2d import R2DError, paths
 
 FILE = "calibration.json"
 BINS = 10
@@ -107,9 +107,7 @@ def calibrate(run_folder: str | Path) -> dict:
     found = {"temperature": temperature, "bins": f"{BINS} bins of equal width"}
     found |= {split: _both(*pair, temperature) for split, pair in scored.items()}
     found["curve"] = coverage(*_answers(*scored["validation"], temperature)).to_dict("records")
-    part = folder / f"{FILE}.part"
-    part.write_text(json.dumps(found, indent=1), encoding="utf-8")
-    part.rename(folder / FILE)
+    paths.write(folder / FILE, json.dumps(found, indent=1))
     return found
 
 

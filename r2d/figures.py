@@ -142,16 +142,14 @@ def record_origin(name: str, file: Path, recipe: Recipe, inputs: Sequence[Path],
     origin = {"sha256": _digest(file), "profile": recipe.profile, "recipe": recipe.fingerprint(), "commit": env.commit()}
     origin["inputs"] = {str(p.relative_to(paths.home())): _digest(p) for p in sorted(inputs)}
     known[name] = ({"caption": caption} if caption else {}) | origin
-    part = path.with_suffix(".part")
-    part.write_text(json.dumps(dict(sorted(known.items())), indent=1) + "\n", encoding="utf-8")
-    part.rename(path)
+    paths.write(path, json.dumps(dict(sorted(known.items())), indent=1) + "\n")
 
 
 def tidy(recipe: Recipe, made: set[str]) -> None:
     """Drop what an earlier run left in the profile's figures folder: every figure, table and origin not in `made`."""
     path = paths.figures(recipe.profile) / "manifest.json"
     known = json.loads(path.read_text(encoding="utf-8"))
-    path.write_text(json.dumps({k: v for k, v in known.items() if k in made}, indent=1) + "\n", encoding="utf-8")
+    paths.write(path, json.dumps({k: v for k, v in known.items() if k in made}, indent=1) + "\n")
     for file in path.parent.iterdir():
         if file.suffix in {".png", ".pdf", ".csv", ".md"} and not {file.name, file.stem} & made:
             file.unlink()

@@ -71,16 +71,19 @@ Keep = Callable[[int, Answer], None]
 class Backend(Protocol):
     """Where answers come from; both methods hand each answer to `keep(index, answer)`, from any thread, as it comes.
 
-    `score`, of a backend that `scores`, hands over the options' log-probabilities as a JSON list in the answer's text.
+    `score`, of a backend that `scores`, hands over a JSON list as the answer's text.
     """
 
     scores: bool
 
-    def identity(self) -> dict: ...
+    def identity(self) -> dict:
+        """All of the backend that can change an answer."""
 
-    def answer(self, conversations: Sequence[list[Message]], how: Decoding, schema: dict | None, keep: Keep) -> None: ...
+    def answer(self, conversations: Sequence[list[Message]], how: Decoding, schema: dict | None, keep: Keep) -> None:
+        """An answer to each conversation."""
 
-    def score(self, conversations: Sequence[list[Message]], options: Sequence[Sequence[str]], keep: Keep) -> None: ...
+    def score(self, conversations: Sequence[list[Message]], options: Sequence[Sequence[str]], keep: Keep) -> None:
+        """The log-probability of each of `options[i]` as the whole answer to conversation i."""
 
 
 class Chat:

@@ -1,6 +1,8 @@
-"""Where everything lives: one place for every location in the project."""
+"""Where everything lives: one place for every location in the project, and how a file gets there whole."""
 
+import json
 import os
+from collections.abc import Iterable
 from pathlib import Path
 
 PACKAGE = Path(__file__).resolve().parent
@@ -40,3 +42,15 @@ def data() -> Path | None:
     """The folder of data sets the user brings (`R2D_DATA`), if one is set."""
     value = os.environ.get("R2D_DATA")
     return Path(value).expanduser().resolve() if value else None
+
+
+def write(path: Path, text: str) -> None:
+    """Write a text under another name and rename it: a kill or a full disk leaves the file as it was, or whole."""
+    part = path.with_name(f"{path.name}.part")
+    part.write_text(text, encoding="utf-8")
+    part.rename(path)
+
+
+def write_lines(path: Path, rows: Iterable[dict]) -> None:
+    """Write rows as JSON lines."""
+    write(path, "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))

@@ -131,8 +131,7 @@ def _fill(recipe: Recipe, dataset: str, method: str, seed: int, part: Path, want
     _train_and_predict(recipe, dataset, method, seed, part, wanted)
     if _is_main_process():
         _write_metrics(recipe, part, key(recipe, dataset, method, seed))
-        (part / "config.part").write_text(yaml.safe_dump(wanted, sort_keys=False), encoding="utf-8")
-        (part / "config.part").rename(part / "config.yaml")
+        paths.write(part / "config.yaml", yaml.safe_dump(wanted, sort_keys=False))
 
 
 def _name(part: Path, out: Path) -> None:
@@ -193,8 +192,8 @@ def _train_and_predict(recipe: Recipe, dataset: str, method: str, seed: int, par
     peaks = env.peak_memory_mb(), record.get("training", {}).get("peak_memory_mb", 0)
     record |= {"peak_memory_mb": max(peaks), "test_cases": len(rows)}
     if _is_main_process():
-        _write_lines(part / "predictions.jsonl", rows)
-        (part / "env.json").write_text(json.dumps({**env.describe(), **record}, indent=1), encoding="utf-8")
+        paths.write_lines(part / "predictions.jsonl", rows)
+        paths.write(part / "env.json", json.dumps({**env.describe(), **record}, indent=1))
 
 
 def _neural(recipe: Recipe, method: str, wanted: dict, loaded, part: Path) -> tuple[list[dict], dict]:
@@ -238,10 +237,7 @@ def _write_metrics(recipe: Recipe, folder: Path, run_key: str) -> None:
     rows = _lines(folder / "predictions.jsonl")
     labels = json.loads((folder / "env.json").read_text(encoding="utf-8"))["labels"]
     found = metrics.evaluate(rows, labels, recipe.metrics) if rows else {}
-    text = json.dumps({"key": run_key, **found}, indent=1, allow_nan=False)
-    part = folder / "metrics.json.part"
-    part.write_text(text, encoding="utf-8")
-    part.rename(folder / "metrics.json")
+    paths.write(folder / "metrics.json", json.dumps({"key": run_key, **found}, indent=1, allow_nan=False))
 
 
 def _same(path: Path, wanted: dict) -> bool:
@@ -260,10 +256,6 @@ def _lines(path: Path) -> list[dict]:
     if not path.is_file():
         return []
     return [json.loads(line) for line in path.read_text(encoding="utf-8").split("\n") if line]  # a text may hold U+2028
-
-
-def _write_lines(path: Path, rows: list[dict]) -> None:
-    path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
 
 
 def main() -> int:

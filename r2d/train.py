@@ -13,7 +13,7 @@ from sklearn.metrics import f1_score
 from torch import Tensor, nn
 from tqdm import tqdm
 
-from r2d import R2DError, checkpoint, env, objective, prompts
+from r2d import R2DError, checkpoint, env, objective, paths, prompts
 from r2d.backbone import Rows, pad
 from r2d.batches import batch_order, encode
 from r2d.data import Record, canonical
@@ -239,9 +239,7 @@ class Trainer:
             step, self.stopper = found
         if self.accelerator.is_main_process and log.exists():
             lines = [line for line in log.read_text(encoding="utf-8").splitlines() if _step_of(line) <= step]
-            part = log.with_suffix(".part")
-            part.write_text("".join(line + "\n" for line in lines), encoding="utf-8")
-            part.rename(log)
+            paths.write(log, "".join(line + "\n" for line in lines))
         self.accelerator.wait_for_everyone()
         return step
 

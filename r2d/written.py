@@ -1,11 +1,11 @@
 """Rationales written by a chat model that is told the gold label: training texts for a dataset that has none."""
 
-import json
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from r2d import paths
 from r2d.asking import ask_all, template
 from r2d.data import Record
 from r2d.llm import Chat
@@ -66,7 +66,5 @@ def save(records: Sequence[Record], found: Written, file: Path) -> int:
         for r, text in zip(records, found.rationales, strict=True)
     ]
     file.parent.mkdir(parents=True, exist_ok=True)
-    part = file.with_name(f"{file.name}.part")
-    part.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), encoding="utf-8")
-    part.rename(file)
+    paths.write_lines(file, rows)
     return sum(bool(row["rationale"]) for row in rows)

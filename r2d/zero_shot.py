@@ -13,8 +13,6 @@ from r2d.data import Dataset, Record
 from r2d.decode import row
 from r2d.llm import Chat, Totals
 
-FILES = ("predictions.jsonl", "metrics.json", "env.json")
-
 
 def worked(dataset: Dataset, k: int) -> list[Shot]:
     """`k` worked examples of the training split, its labels in turn, as far as they have a rationale."""
@@ -145,6 +143,6 @@ def _write(recipe: Recipe, name: str, llm: str, rows: list[dict], found: dict, a
     folder.mkdir(parents=True, exist_ok=True)
     took = {"model": recipe.llms[llm].model_dump(), "zero_shot": recipe.zero_shot.model_dump(), "totals": asdict(spent)}
     took |= {k: v for k, v in asdict(asked).items() if k != "answers"}
-    lines = "".join(json.dumps(each, ensure_ascii=False) + "\n" for each in rows)
-    for file, text in zip(FILES, (lines, json.dumps(found, indent=1), json.dumps(took, indent=1)), strict=True):
-        (folder / file).write_text(text, encoding="utf-8")
+    paths.write_lines(folder / "predictions.jsonl", rows)
+    paths.write(folder / "metrics.json", json.dumps(found, indent=1))
+    paths.write(folder / "env.json", json.dumps(took, indent=1))

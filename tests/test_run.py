@@ -58,7 +58,7 @@ def test_a_finished_run_decodes_again_as_it_did(tiny, home):
 
 def test_a_text_with_an_unusual_line_end_stays_one_line_of_the_predictions(tmp_path):
     rows = [{"rationale": "first\u2029second\u0085third\u2028"}, {"rationale": "next"}]
-    run._write_lines(tmp_path / "predictions.jsonl", rows)
+    paths.write_lines(tmp_path / "predictions.jsonl", rows)
     assert run._lines(tmp_path / "predictions.jsonl") == rows
 
 
@@ -178,7 +178,8 @@ def test_an_interrupted_run_leaves_no_directory_of_its_final_name(where, tiny, h
     def interrupt(*given, **named):
         raise KeyboardInterrupt
 
-    owner, name = {"fit": (train.Trainer, "_evaluate"), "predict": (run, "_write_lines"), "metrics": (metrics, "evaluate")}[where]
+    places = {"fit": (train.Trainer, "_evaluate"), "predict": (paths, "write_lines"), "metrics": (metrics, "evaluate")}
+    owner, name = places[where]
     folder = paths.run(tiny().profile, *NEURAL)
     with monkeypatch.context() as patch:
         patch.setattr(owner, name, interrupt)
@@ -206,16 +207,16 @@ def smaller_test(recipe):
 
 
 @pytest.mark.skipif(not Path("/dev/full").exists(), reason="no /dev/full here")
-@pytest.mark.parametrize(("which", "file"), [(MAJORITY, "predictions.jsonl"), (MAJORITY, "config.part"), (NEURAL, "env.json")])
+@pytest.mark.parametrize(("which", "file"), [(MAJORITY, "predictions.jsonl"), (MAJORITY, "config.yaml"), (NEURAL, "env.json")])
 def test_a_full_disk_is_one_sentence_and_the_earlier_result_stays_whole(which, file, tiny, home):
     folder = run.execute(tiny(), *which)
     before, part = contents(folder), folder.with_name(".seed1.part")
     part.mkdir()
-    (part / file).symlink_to("/dev/full")
+    (part / f"{file}.part").symlink_to("/dev/full")
     with pytest.raises(R2DError, match=r"could not be written .*[Nn]o space left.*; free space there or set R2D_HOME") as caught:
         run.execute(smaller_test(tiny()), *which)
     assert "\n" not in str(caught.value) and contents(folder) == before
-    (part / file).unlink()
+    (part / f"{file}.part").unlink()
     run.execute(smaller_test(tiny()), *which)
     assert len(run.read(folder)["predictions"]) == 5
 
