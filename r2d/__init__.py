@@ -2,18 +2,17 @@
 
 from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from r2d.use import Predictor
+from r2d.errors import R2DError
 
+if TYPE_CHECKING:
+    from r2d.deploy.predict import Predictor
+
+__all__ = ["R2DError", "load"]
 __version__ = "0.1.0"
 
 
-class R2DError(ValueError):
-    """A problem its reader can mend: one sentence saying what, where and how."""
-
-
 def load(run_folder) -> "Predictor":
-    """The trained model of a finished run folder, ready to `predict`; torch is imported here, not with the package."""
-    from r2d.use import load
+    """The trained model of a finished run folder, ready to `predict`; torch is imported here only."""
+    from r2d.deploy.predict import load
 
     return load(run_folder)

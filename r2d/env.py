@@ -35,13 +35,20 @@ def device() -> str:
     return f"cuda:{os.environ.get('LOCAL_RANK', '0')}" if torch.cuda.is_available() else "cpu"
 
 
+def is_main_process() -> bool:
+    """Whether this is the first of a run's processes (`torchrun`, `accelerate launch`)."""
+    return int(os.environ.get("RANK", "0")) == 0
+
+
 def peak_memory_mb() -> int:
     """Peak resident memory of this process so far (peak allocated memory of the GPU in this run where there is one)."""
     import torch
 
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated() // 2**20
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // (2**20 if sys.platform == "darwin" else 1024)
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // (
+        2**20 if sys.platform == "darwin" else 1024
+    )
 
 
 def describe() -> dict:
@@ -52,7 +59,9 @@ def describe() -> dict:
     return {
         "python": platform.python_version(),
         "packages": {name: _version(name) for name in PACKAGES},
-        "device": torch.cuda.get_device_name(kind) if kind != "cpu" else platform.processor() or platform.machine(),
+        "device": torch.cuda.get_device_name(kind)
+        if kind != "cpu"
+        else platform.processor() or platform.machine(),
         "kind": kind,
         "threads": torch.get_num_threads(),
         "commit": commit(),
@@ -62,7 +71,9 @@ def describe() -> dict:
 def line() -> str:
     """One line for the top of a notebook."""
     found = describe()
-    packages = "  ".join(f"{name} {found['packages'][name]}" for name in ("torch", "transformers", "peft"))
+    packages = "  ".join(
+        f"{name} {found['packages'][name]}" for name in ("torch", "transformers", "peft")
+    )
     return f"Python {found['python']}  {packages}  on {found['kind']} ({found['threads']} threads), commit {found['commit']}"
 
 
@@ -70,13 +81,23 @@ def commit() -> str:
     """Short commit of the project, with `+` when the work tree differs; `unknown` outside git."""
     try:
         head = _git("rev-parse", "--short", "HEAD")
-        return head + ("+" if _git("status", "--porcelain", "--untracked-files=no", "--", "r2d", "notebooks") else "")
+        return head + (
+            "+"
+            if _git("status", "--porcelain", "--untracked-files=no", "--", "r2d", "notebooks")
+            else ""
+        )
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
 
 
 def _git(*arguments: str) -> str:
-    command = ["git", "--no-optional-locks", "-C", str(paths.ROOT), *arguments]  # a kill leaves no lock behind
+    command = [
+        "git",
+        "--no-optional-locks",
+        "-C",
+        str(paths.ROOT),
+        *arguments,
+    ]  # a kill leaves no lock behind
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 

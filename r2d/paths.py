@@ -8,8 +8,10 @@ from pathlib import Path
 PACKAGE = Path(__file__).resolve().parent
 ROOT = PACKAGE.parent
 RECIPES = PACKAGE / "recipes"
-CARDS = PACKAGE / "datasets"
-BASE = PACKAGE / "base"
+CARDS = PACKAGE / "data" / "cards"
+BASE = PACKAGE / "models" / "base"
+PROMPTS = PACKAGE / "llms" / "prompts"
+PUBLISHED = PACKAGE / "reporting" / "published.yaml"
 NOTEBOOKS = ROOT / "notebooks"
 
 

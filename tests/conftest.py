@@ -10,10 +10,12 @@ import pytest
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported, and for every child process
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost"  # the tests' own servers
-if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as in a background job, whose children would ignore it too
+if (
+    signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+):  # as in a background job, whose children would ignore it too
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
-from r2d import config, paths  # noqa: E402
+from r2d import paths, recipes  # noqa: E402
 
 TINY = {
     "datasets.triage.train": 24,
@@ -48,10 +50,21 @@ def project_copy(folder: Path) -> Path:
     """A copy of the project under `folder`, so that neither its figures nor its lock are touched."""
     target = folder / "project"
     target.mkdir()
-    for name in ("r2d", "notebooks", "run_all.sh", "pyproject.toml", "constraints.txt", "environment.yml"):
+    for name in (
+        "r2d",
+        "notebooks",
+        "run_all.sh",
+        "pyproject.toml",
+        "constraints.txt",
+        "environment.yml",
+    ):
         source = paths.ROOT / name
         if source.is_dir():
-            shutil.copytree(source, target / name, ignore=shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints"))
+            shutil.copytree(
+                source,
+                target / name,
+                ignore=shutil.ignore_patterns("__pycache__", ".ipynb_checkpoints"),
+            )
         else:
             shutil.copy2(source, target / name)
     return target
@@ -69,7 +82,11 @@ def home(tmp_path, monkeypatch) -> Path:
 @pytest.fixture
 def project_data(monkeypatch) -> Path | None:
     """`R2D_DATA`, or the data sets kept beside the project where they are; None without either."""
-    folder = Path(os.environ.get("R2D_DATA") or paths.ROOT.parent / "shared" / "data").expanduser().resolve()
+    folder = (
+        Path(os.environ.get("R2D_DATA") or paths.ROOT.parent / "shared" / "data")
+        .expanduser()
+        .resolve()
+    )
     if not folder.is_dir():
         return None
     monkeypatch.setenv("R2D_DATA", str(folder))
@@ -79,7 +96,7 @@ def project_data(monkeypatch) -> Path | None:
 @pytest.fixture
 def tiny():
     """The smoke recipe in seconds, with more overrides if wanted: `tiny()`, `tiny({"train.common.steps": 2})`."""
-    return lambda more=None: config.load("smoke", TINY | (more or {}))
+    return lambda more=None: recipes.load("smoke", TINY | (more or {}))
 
 
 @pytest.fixture
@@ -93,13 +110,13 @@ def records(tiny):
 @pytest.fixture
 def fresh():
     """A decoder around a fresh `mini-base`: `fresh(records, tuning="full", dropout=0.0)`."""
-    from r2d import model
-    from r2d.decode import Decoder
-    from r2d.settings import LoraSettings
+    from r2d.models import load
+    from r2d.models.decode import Decoder
+    from r2d.recipes.settings import LoraSettings
 
     def make(records, tuning="full", dropout=0.0, limits=(64, 24)):
-        net = model.load("mini-base", tuning, LoraSettings(r=4, alpha=8), dropout)
-        return Decoder(net, model.load_tokenizer("mini-base"), records.labels, limits)
+        net = load.load("mini-base", tuning, LoraSettings(r=4, alpha=8), dropout)
+        return Decoder(net, load.load_tokenizer("mini-base"), records.labels, limits)
 
     return make
 
@@ -109,9 +126,9 @@ def server(monkeypatch):
     """A server that fails as it is told to, to which the environment points; waits are short."""
     import servers
 
-    from r2d import llm_server
+    from r2d.llms import server
 
-    monkeypatch.setattr(llm_server, "BASE_DELAY", 0.001)
+    monkeypatch.setattr(server, "BASE_DELAY", 0.001)
     with servers.running() as running:
         monkeypatch.setenv("R2D_LLM_BASE_URL", running.url)
         yield running

@@ -10,9 +10,20 @@ from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 def completion(text: str | None = "fine", finish: str = "stop", **more) -> dict:
     """A chat completion of 10 tokens in and 2 out."""
-    choice = {"index": 0, "finish_reason": finish, "message": {"role": "assistant", "content": text, **more}}
+    choice = {
+        "index": 0,
+        "finish_reason": finish,
+        "message": {"role": "assistant", "content": text, **more},
+    }
     usage = {"prompt_tokens": 10, "completion_tokens": 2, "total_tokens": 12}
-    return {"id": "1", "object": "chat.completion", "created": 1, "model": "m", "choices": [choice], "usage": usage}
+    return {
+        "id": "1",
+        "object": "chat.completion",
+        "created": 1,
+        "model": "m",
+        "choices": [choice],
+        "usage": usage,
+    }
 
 
 def body(content: bytes, status: int = 200, length: int | None = None, **headers) -> Callable:
@@ -72,7 +83,9 @@ class _Handler(BaseHTTPRequestHandler):
     def do_POST(self):
         self.asked = request = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
         with self.server.lock:
-            self.server.seen.append((request["messages"][-1]["content"], request, self.headers["Authorization"]))
+            self.server.seen.append(
+                (request["messages"][-1]["content"], request, self.headers["Authorization"])
+            )
             act = self.server.script.pop(0) if self.server.script else self.server.usual
         try:
             act(self)
@@ -87,7 +100,9 @@ class _Handler(BaseHTTPRequestHandler):
 def running():
     """A `Flaky` server for the length of a `with`."""
     server = Flaky()
-    threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True).start()
+    threading.Thread(
+        target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True
+    ).start()
     try:
         yield server
     finally:

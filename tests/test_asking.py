@@ -5,15 +5,26 @@ import json
 import pytest
 import servers
 
-from r2d import R2DError, asking
-from r2d.llm import Chat
-from r2d.settings import LlmSettings
+from r2d.errors import R2DError
+from r2d.llms import ask
+from r2d.llms.chat import Chat
+from r2d.recipes.settings import LlmSettings
 
 FAR = LlmSettings(title="A server", backend="server", model="m", parameters=1e9, batch=1)
-JUDGE = asking.template("judge")
-GRADE = {"reasoning": "Names the finding.", "correctness": 4, "alignment": 5, "completeness": 3, "harm": 1}
-CASE = {"question": "Chest pain for an hour", "label": "Go to ED now", "rationale": "Chest pain may be cardiac."}
-ZERO = asking.template("zero_shot").choosing(label=["Go to ED now", "Self care"])
+JUDGE = ask.template("judge")
+GRADE = {
+    "reasoning": "Names the finding.",
+    "correctness": 4,
+    "alignment": 5,
+    "completeness": 3,
+    "harm": 1,
+}
+CASE = {
+    "question": "Chest pain for an hour",
+    "label": "Go to ED now",
+    "rationale": "Chest pain may be cardiac.",
+}
+ZERO = ask.template("zero_shot").choosing(label=["Go to ED now", "Self care"])
 NOTE = {"question": "A scraped knee", "labels": ["Go to ED now", "Self care"]}
 GOOD = json.dumps({"label": "Self care", "rationale": "A scrape heals by itself."})
 
@@ -21,24 +32,30 @@ GOOD = json.dumps({"label": "Self care", "rationale": "A scrape heals by itself.
 @pytest.fixture
 def ask(tmp_path):
     """`ask_all` over one cache: `ask(template, items)`."""
-    return lambda *args, **kw: asking.ask_all(Chat(FAR, 0, tmp_path / "answers.sqlite"), *args, **kw)
+    return lambda *args, **kw: ask.ask_all(Chat(FAR, 0, tmp_path / "answers.sqlite"), *args, **kw)
 
 
-@pytest.mark.parametrize("file", sorted(asking.PROMPTS.glob("*/*.yaml")), ids=lambda f: f"{f.parent.name}-{f.stem}")
+@pytest.mark.parametrize(
+    "file", sorted(ask.PROMPTS.glob("*/*.yaml")), ids=lambda f: f"{f.parent.name}-{f.stem}"
+)
 def test_every_prompt_renders_and_its_schema_is_strict(file):
-    template = asking.template(file.parent.name, file.stem)
+    template = ask.template(file.parent.name, file.stem)
     messages = template.messages(**{name: f"some {name}" for name in template.fields})
     assert [m["role"] for m in messages] == ["system", "user"]
     schema = template.schema()
     assert not schema["additionalProperties"] and schema["required"] == list(schema["properties"])
     for name, kind in schema["properties"].items():
         assert f'"{name}"' in messages[0]["content"]
-        assert kind["maxLength"] > 0 if kind["type"] == "string" else (kind["minimum"], kind["maximum"]) == (1, 5)
+        assert (
+            kind["maxLength"] > 0
+            if kind["type"] == "string"
+            else (kind["minimum"], kind["maximum"]) == (1, 5)
+        )
 
 
 @pytest.mark.parametrize("version", ["v1", "v2"])
 def test_the_judge_reasons_before_it_grades(version):
-    assert list(asking.template("judge", version).schema()["properties"]) == [
+    assert list(ask.template("judge", version).schema()["properties"]) == [
         "reasoning",
         "correctness",
         "alignment",
@@ -63,7 +80,10 @@ def test_clinical_signs_are_left_as_they_are():
 
 
 def test_worked_examples_are_turns_before_the_case():
-    shot = ({"question": "Crushing chest pain", "labels": NOTE["labels"]}, {"rationale": "Cardiac.", "label": "Go to ED now"})
+    shot = (
+        {"question": "Crushing chest pain", "labels": NOTE["labels"]},
+        {"rationale": "Cardiac.", "label": "Go to ED now"},
+    )
     messages = ZERO.messages([shot], **NOTE)
     assert [m["role"] for m in messages] == ["system", "user", "assistant", "user"]
     assert "Crushing" in messages[1]["content"] and "scraped" in messages[3]["content"]
@@ -81,7 +101,10 @@ def test_a_field_left_out_is_a_sentence():
     [
         (GOOD, "Self care"),
         (f"Sure!\n```json\n{GOOD}\n```\nAnything else?", "Self care"),
-        (f"<think>Is it {{bad}}? {json.dumps({'label': 'Go to ED now', 'rationale': 'x'})}</think>{GOOD}", "Self care"),
+        (
+            f"<think>Is it {{bad}}? {json.dumps({'label': 'Go to ED now', 'rationale': 'x'})}</think>{GOOD}",
+            "Self care",
+        ),
         (f"{GOOD} {GOOD.replace('Self care', 'Go to ED now')}", "Self care"),
         ('{"label": "self care.", "rationale": "two\nlines", "sure": true}', "Self care"),
         ('{"label": "Go home", "rationale": "x"}', None),
@@ -101,7 +124,8 @@ def test_the_first_object_that_an_answer_holds_is_checked(text, label):
 
 
 @pytest.mark.parametrize(
-    "value, grade", [(4, 4), ("4", 4), (4.0, 4), (0, None), (6, None), (4.5, None), (True, None), ("4/5", None)]
+    "value, grade",
+    [(4, 4), ("4", 4), (4.0, 4), (0, None), (6, None), (4.5, None), (True, None), ("4/5", None)],
 )
 def test_a_grade_is_a_whole_number_on_the_scale(value, grade):
     found = JUDGE.parse(json.dumps(GRADE | {"harm": value}))
@@ -127,17 +151,24 @@ def test_what_cannot_be_read_is_asked_once_more_and_a_second_run_asks_nothing(se
     server.script, server.usual = [bad], servers.reply(GOOD)
     asked = ask(ZERO, items)
     assert asked.answers == [json.loads(GOOD)] * 2
-    assert (asked.parse_rate_first, asked.missing_rate, asked.retried, asked.refused) == (0.5, 0, 1, 0)
+    assert (asked.parse_rate_first, asked.missing_rate, asked.retried, asked.refused) == (
+        0.5,
+        0,
+        1,
+        0,
+    )
     assert len(server.seen) == 3 and "Answer with one JSON object" in server.prompts[2]
     again = ask(ZERO, items)
     assert again.answers == asked.answers
-    assert len(server.seen) == (3 if bad is not BAD["nothing"] else 4)  # an empty answer is never kept
+    assert len(server.seen) == (
+        3 if bad is not BAD["nothing"] else 4
+    )  # an empty answer is never kept
 
 
 def test_what_cannot_be_read_twice_is_missing(server, ask):
     server.usual = servers.reply("no idea")
     asked = ask(ZERO, [NOTE, NOTE | {"question": "A cut finger"}])
-    assert asked == asking.Asked([None, None], 0.0, 1.0, 2, 0)
+    assert asked == ask.Asked([None, None], 0.0, 1.0, 2, 0)
     assert len(server.seen) == 4
     roles = [m["role"] for m in server.seen[-1][1]["messages"]]
     assert roles == ["system", "user", "assistant", "user"]
@@ -146,21 +177,27 @@ def test_what_cannot_be_read_twice_is_missing(server, ask):
 def test_a_refusal_is_counted_and_not_asked_again(server, ask):
     server.script, server.usual = [servers.reply(None, refusal="No.")], servers.reply(GOOD)
     asked = ask(ZERO, [NOTE, NOTE | {"question": "A cut finger"}])
-    assert asked == asking.Asked([None, json.loads(GOOD)], 0.5, 0.5, 0, 1) and len(server.seen) == 2
+    assert asked == ask.Asked([None, json.loads(GOOD)], 0.5, 0.5, 0, 1) and len(server.seen) == 2
 
 
 def test_a_request_carries_schema_and_the_lower_limit(server, ask):
     server.usual = servers.reply(GOOD)
     ask(ZERO, [NOTE])
     request = server.seen[0][1]
-    assert request["response_format"]["json_schema"]["schema"] == ZERO.schema() and request["max_tokens"] == 256
-    assert ZERO.schema()["properties"]["label"] == {"type": "string", "enum": ["Go to ED now", "Self care"]}
+    assert (
+        request["response_format"]["json_schema"]["schema"] == ZERO.schema()
+        and request["max_tokens"] == 256
+    )
+    assert ZERO.schema()["properties"]["label"] == {
+        "type": "string",
+        "enum": ["Go to ED now", "Self care"],
+    }
     ask(JUDGE, [CASE])
     assert server.seen[-1][1]["max_tokens"] == JUDGE.settings.max_new_tokens == 240
 
 
 def test_no_items_need_no_model(ask, server):
-    assert ask(ZERO, []) == asking.Asked([], 0.0, 0.0, 0, 0) and server.seen == []
+    assert ask(ZERO, []) == ask.Asked([], 0.0, 0.0, 0, 0) and server.seen == []
 
 
 WHOLE = "system: s\nuser: '{q}'\nanswer: [{name: a, type: int, meaning: m}]\nsettings: {max_new_tokens: 9}\n"
@@ -176,16 +213,18 @@ BROKEN = {
 
 @pytest.mark.parametrize("text", BROKEN.values(), ids=BROKEN)
 def test_a_broken_prompt_file_is_a_sentence(tmp_path, monkeypatch, text):
-    monkeypatch.setattr(asking, "PROMPTS", tmp_path)
+    monkeypatch.setattr(ask, "PROMPTS", tmp_path)
     (tmp_path / "task").mkdir()
     (tmp_path / "task" / "v1.yaml").write_text(WHOLE)
-    assert asking.template("task").fields == ("q",)
+    assert ask.template("task").fields == ("q",)
     (tmp_path / "task" / "v1.yaml").write_text(text)
     with pytest.raises(R2DError, match="is broken"):
-        asking.template("task")
+        ask.template("task")
 
 
 def test_a_prompt_that_is_not_there_is_a_sentence_with_those_that_are():
     for task, version in (("judge", "v0"), ("../prompts/judge", "v1")):
-        with pytest.raises(R2DError, match="choose one of judge/v1, .*rationale/v1, .*zero_shot/v1"):
-            asking.template(task, version)
+        with pytest.raises(
+            R2DError, match="choose one of judge/v1, .*rationale/v1, .*zero_shot/v1"
+        ):
+            ask.template(task, version)

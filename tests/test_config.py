@@ -7,32 +7,37 @@ import sys
 
 import pytest
 
-from r2d import R2DError, config, paths
+from r2d import paths, recipes
+from r2d.errors import R2DError
 
 
-@pytest.mark.parametrize("profile", config.profiles())
+@pytest.mark.parametrize("profile", recipes.profiles())
 def test_every_shipped_recipe_loads_under_its_own_name(profile):
-    recipe = config.load(profile)
+    recipe = recipes.load(profile)
     assert recipe.profile == profile and recipe.note and recipe.experiments
     for method, chosen in recipe.methods.items():
-        if chosen.objective in config.OBJECTIVES:
+        if chosen.objective in recipes.OBJECTIVES:
             assert all(recipe.training(method, dataset).steps > 0 for dataset in recipe.datasets)
 
 
 def test_the_three_profiles_are_there():
-    assert {"smoke", "mini", "paper"} <= set(config.profiles())
+    assert {"smoke", "mini", "paper"} <= set(recipes.profiles())
 
 
-@pytest.mark.parametrize("profile", config.profiles())
+@pytest.mark.parametrize("profile", recipes.profiles())
 def test_every_shipped_method_is_used_by_an_experiment_or_a_start(profile):
-    recipe = config.load(profile)
-    asked = {m for e in recipe.experiments.values() for m in e.methods} | {m.init for m in recipe.methods.values()}
+    recipe = recipes.load(profile)
+    asked = {m for e in recipe.experiments.values() for m in e.methods} | {
+        m.init for m in recipe.methods.values()
+    }
     assert set(recipe.methods) <= asked
 
 
 def test_the_paper_recipe_states_the_papers_values():
-    recipe = config.load("paper")
-    (stage1, r2d) = (next(m for m, c in recipe.methods.items() if c.objective == o) for o in ("stage1", "r2d"))
+    recipe = recipes.load("paper")
+    (stage1, r2d) = (
+        next(m for m, c in recipe.methods.items() if c.objective == o) for o in ("stage1", "r2d")
+    )
     dataset = next(iter(recipe.datasets))
     first, second = (recipe.training(m, dataset) for m in (stage1, r2d))
     assert (first.steps, first.eval_every, first.patience, first.batch) == (50_000, 1_000, 3, 64)
@@ -48,7 +53,9 @@ def test_every_setting_is_read_somewhere():
     sources += [p.read_text(encoding="utf-8") for p in paths.NOTEBOOKS.glob("*.ipynb")]
     read = set().union(*(re.findall(r"\.(\w+)", text) for text in sources))
     read |= {"train", "validation", "test"}  # by `getattr`, a split at a time
-    classes = [c for c in vars(config).values() if isinstance(c, type) and issubclass(c, config.Settings)]
+    classes = [
+        c for c in vars(recipes).values() if isinstance(c, type) and issubclass(c, recipes.Settings)
+    ]
     assert len(classes) > 5 and not {f for c in classes for f in c.model_fields} - read
 
 
@@ -57,11 +64,17 @@ def test_layers_of_training_settings_are_laid_in_order():
         "train.common.lr": 1.0, "train.sft": {"lr": 2.0, "patience": 9}, "train.full": {"lr": 3.0, "clip": 9.0},
         "datasets.triage.train_overrides": {"lr": 4.0}, "methods.dss-full.train": {"lr": 5.0},
     }  # fmt: skip
-    recipe = config.load("smoke", changes)
-    got = {m: recipe.training(m, d).lr for m, d in (("sft-full", "pubmedqa"), ("sft-full", "triage"), ("dss-full", "triage"))}
+    recipe = recipes.load("smoke", changes)
+    got = {
+        m: recipe.training(m, d).lr
+        for m, d in (("sft-full", "pubmedqa"), ("sft-full", "triage"), ("dss-full", "triage"))
+    }
     assert got == {"sft-full": 4.0, "dss-full": 5.0}
     assert recipe.training("sft-full", "pubmedqa").lr == 3.0
-    assert (recipe.training("sft-full", "triage").patience, recipe.training("sft-full", "triage").clip) == (9, 9.0)
+    assert (
+        recipe.training("sft-full", "triage").patience,
+        recipe.training("sft-full", "triage").clip,
+    ) == (9, 9.0)
 
 
 @pytest.mark.parametrize(
@@ -99,14 +112,14 @@ def test_layers_of_training_settings_are_laid_in_order():
 )  # fmt: skip
 def test_a_bad_key_or_value_is_one_sentence_that_names_it(overrides, said):
     with pytest.raises(R2DError, match=said) as caught:
-        config.load("smoke", overrides)
+        recipes.load("smoke", overrides)
     text = str(caught.value)
     assert "\n" not in text and text[-1] in ".?" and not text.endswith("..")
 
 
 def test_an_unknown_profile_lists_the_known_ones():
     with pytest.raises(R2DError, match="'smok' is not known: choose one of .*mini.*smoke"):
-        config.load("smok")
+        recipes.load("smok")
 
 
 def test_a_recipe_file_with_an_unknown_or_a_missing_key_stops(tmp_path, monkeypatch):
@@ -114,30 +127,40 @@ def test_a_recipe_file_with_an_unknown_or_a_missing_key_stops(tmp_path, monkeypa
     monkeypatch.setattr(paths, "RECIPES", tmp_path)
     (tmp_path / "a.yaml").write_text(shipped + "\nlerning_rate: 1\n", encoding="utf-8")
     with pytest.raises(R2DError, match="a.yaml: key `lerning_rate` is not known"):
-        config.load("a")
+        recipes.load("a")
     (tmp_path / "b.yaml").write_text(re.sub(r"(?m)^backbone:.*$", "", shipped), encoding="utf-8")
     with pytest.raises(R2DError, match="b.yaml: key `backbone` is missing; add it"):
-        config.load("b")
+        recipes.load("b")
 
 
 def test_an_overridden_recipe_has_a_name_and_a_fingerprint_of_its_own():
-    plain, changed, again = (config.load("smoke", o) for o in (None, {"lora.r": 4}, {"lora.r": 4}))
-    other = config.load("smoke", {"lora.r": 5})
-    assert len({r.profile for r in (plain, changed, other)}) == len({r.fingerprint() for r in (plain, changed, other)}) == 3
+    plain, changed, again = (recipes.load("smoke", o) for o in (None, {"lora.r": 4}, {"lora.r": 4}))
+    other = recipes.load("smoke", {"lora.r": 5})
+    assert (
+        len({r.profile for r in (plain, changed, other)})
+        == len({r.fingerprint() for r in (plain, changed, other)})
+        == 3
+    )
     assert (changed.profile, changed.fingerprint()) == (again.profile, again.fingerprint())
     assert changed.profile.startswith("smoke+") and changed.lora.r == 4 and plain.lora.r == 8
 
 
 def test_equal_recipes_have_equal_fingerprints():
-    assert config.load("mini").fingerprint() == config.load("mini").fingerprint() != config.load("smoke").fingerprint()
+    assert (
+        recipes.load("mini").fingerprint()
+        == recipes.load("mini").fingerprint()
+        != recipes.load("smoke").fingerprint()
+    )
 
 
 def test_settings_are_frozen():
     with pytest.raises(ValueError, match="frozen"):
-        config.load("smoke").lora.r = 3
+        recipes.load("smoke").lora.r = 3
 
 
 def test_reading_recipes_imports_no_torch():
     code = "import sys; from r2d import config, grid, notebook, paths, run; config.load('mini'); print('torch' in sys.modules)"
-    done = subprocess.run([sys.executable, "-c", code], cwd=paths.ROOT, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=paths.ROOT, capture_output=True, text=True, check=True
+    )
     assert ast.literal_eval(done.stdout) is False

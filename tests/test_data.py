@@ -16,13 +16,16 @@ import pandas
 import pytest
 
 import r2d
-from r2d import R2DError, data, paths, records
-from r2d.settings import DataSettings
+from r2d import data, paths
+from r2d.data.record import FIELDS
+from r2d.errors import R2DError
+from r2d.recipes.settings import DataSettings
 
 SECRET = "zebrafever overnight"  # stands in every note, and must stand in no message
 REAL = Path(os.environ.get("R2D_DATA") or paths.ROOT.parent / "shared" / "data")
 needs_pubmedqa = pytest.mark.skipif(
-    not (REAL / "pubmedqa" / "ori_pqal.json").is_file(), reason="R2D_DATA has no pubmedqa/ori_pqal.json"
+    not (REAL / "pubmedqa" / "ori_pqal.json").is_file(),
+    reason="R2D_DATA has no pubmedqa/ori_pqal.json",
 )
 
 
@@ -54,7 +57,9 @@ def write(path: Path, content) -> Path:
             writer.writeheader()
             writer.writerows(content)
     elif path.suffix == ".jsonl":
-        path.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in content), encoding="utf-8")
+        path.write_text(
+            "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in content), encoding="utf-8"
+        )
     elif path.suffix == ".parquet":
         pandas.DataFrame(content).to_parquet(path)
     else:
@@ -89,19 +94,27 @@ def test_a_table_is_the_same_dataset_in_every_format(tmp_path):
         data.load("mine", settings(path=str(write(tmp_path / f"notes.{ending}", rows()))))
         for ending in ("csv", "json", "jsonl", "parquet")
     ]
-    assert all(each.splits == loaded[0].splits and each.labels == loaded[0].labels for each in loaded)
+    assert all(
+        each.splits == loaded[0].splits and each.labels == loaded[0].labels for each in loaded
+    )
     assert len({each.fingerprint for each in loaded}) == 1
     assert loaded[0].labels == ("ED", "None", "home")
     by_id = {record.id: record for split in loaded[0].splits.values() for record in split}
-    assert {key: by_id[key].question for key in by_id} == {row["id"]: row["question"] for row in rows()}
+    assert {key: by_id[key].question for key in by_id} == {
+        row["id"]: row["question"] for row in rows()
+    }
     assert_disjoint(loaded[0])
 
 
 def test_semicolons_tabs_and_a_byte_order_mark_are_read(tmp_path):
     plain = data.load("mine", settings(path=str(write(tmp_path / "a.json", rows()))))
     for name, mark in (("b.csv", ";"), ("c.tsv", "\t")):
-        pandas.DataFrame(rows()).to_csv(tmp_path / name, sep=mark, index=False, encoding="utf-8-sig")
-        assert data.load("mine", settings(path=str(tmp_path / name))).fingerprint == plain.fingerprint
+        pandas.DataFrame(rows()).to_csv(
+            tmp_path / name, sep=mark, index=False, encoding="utf-8-sig"
+        )
+        assert (
+            data.load("mine", settings(path=str(tmp_path / name))).fingerprint == plain.fingerprint
+        )
 
 
 @pytest.mark.parametrize("text", ["None", "nan", "NA", "null", "0"])
@@ -123,10 +136,14 @@ def test_labels_are_matched_but_for_case_and_blanks(tmp_path):
 
 
 def test_columns_can_have_other_names_and_ids_can_be_absent(tmp_path):
-    renamed = [{"note": row["question"], "plan": row["label"], "nurse": row["rationale"]} for row in rows()]
+    renamed = [
+        {"note": row["question"], "plan": row["label"], "nurse": row["rationale"]} for row in rows()
+    ]
     path = write(tmp_path / "notes.csv", renamed)
     columns = {"question": "note", "label": "plan", "rationale_nurse": "nurse"}
-    dataset = data.load("mine", settings(path=str(path), columns=columns, rationale="rationale_nurse"))
+    dataset = data.load(
+        "mine", settings(path=str(path), columns=columns, rationale="rationale_nurse")
+    )
     record = dataset.train[0]
     assert record.rationale == record.rationale_nurse == rows()[int(record.id) - 1]["rationale"]
 
@@ -134,7 +151,11 @@ def test_columns_can_have_other_names_and_ids_can_be_absent(tmp_path):
 def test_splits_keep_the_label_proportions_and_the_sizes_asked_for(tmp_path):
     path = write(tmp_path / "notes.json", rows(200, labels=("a", "a", "a", "b")))
     dataset = data.load("mine", settings(path=str(path), test=40, validation=20, train=100))
-    assert {name: len(split) for name, split in dataset.splits.items()} == {"train": 100, "validation": 20, "test": 40}
+    assert {name: len(split) for name, split in dataset.splits.items()} == {
+        "train": 100,
+        "validation": 20,
+        "test": 40,
+    }
     assert Counter(record.label for record in dataset.test) == {"a": 30, "b": 10}
     assert Counter(record.label for record in dataset.validation) == {"a": 15, "b": 5}
     assert "records are wanted for train" in complaint(path=str(path), train=1000)
@@ -142,7 +163,9 @@ def test_splits_keep_the_label_proportions_and_the_sizes_asked_for(tmp_path):
 
 def test_a_longer_train_split_keeps_the_test_records(tmp_path):
     path = write(tmp_path / "notes.json", rows(200))
-    short, long = (data.load("mine", settings(path=str(path), test=40, train=size)) for size in (20, 100))
+    short, long = (
+        data.load("mine", settings(path=str(path), test=40, train=size)) for size in (20, 100)
+    )
     assert short.test == long.test and short.train == long.train[:20]
     other = data.load("mine", settings(path=str(path), test=40, seed=1))
     assert questions(other.test) != questions(long.test)
@@ -158,7 +181,10 @@ def test_equal_questions_share_a_split(tmp_path):
 
 
 def test_a_test_file_is_kept_whole_and_apart(tmp_path):
-    train, test = write(tmp_path / "train.csv", rows()[:50]), write(tmp_path / "test.jsonl", rows()[50:])
+    train, test = (
+        write(tmp_path / "train.csv", rows()[:50]),
+        write(tmp_path / "test.jsonl", rows()[50:]),
+    )
     dataset = data.load("mine", settings(path=str(train), test_path=str(test)))
     assert [record.id for record in dataset.test] == [f"n{i}" for i in range(50, 60)]
     assert len(dataset.train) + len(dataset.validation) == 50
@@ -194,13 +220,19 @@ def test_a_note_of_100000_words_is_read(tmp_path):
     long[3]["question"] = " ".join(["word"] * 100_000)
     for ending in ("csv", "json"):
         dataset = data.load("mine", settings(path=str(write(tmp_path / f"notes.{ending}", long))))
-        assert max(len(r.question.split()) for split in dataset.splits.values() for r in split) == 100_000
+        assert (
+            max(len(r.question.split()) for split in dataset.splits.values() for r in split)
+            == 100_000
+        )
 
 
 # --- bad rows ---------------------------------------------------------------------------------------------------------
 
 BAD_ROWS = {
-    "empty rationale": ({"rationale": "  "}, "its rationale (column 'rationale') is missing or empty"),
+    "empty rationale": (
+        {"rationale": "  "},
+        "its rationale (column 'rationale') is missing or empty",
+    ),
     "no question": ({"question": None}, "its question (column 'question') is missing or empty"),
     "no label": ({"label": ""}, "its label (column 'label') is missing or empty"),
     "no id": ({"id": None}, "its id (column 'id') is missing or empty"),
@@ -217,7 +249,11 @@ def test_a_bad_row_stops_with_file_row_and_reason_or_is_counted(tmp_path, case):
     broken[6] |= change
     path = write(tmp_path / "notes.json", broken)
     message = complaint(path=str(path))
-    assert message.startswith("notes.json, row 7: ") and reason in message and "on_bad_rows: drop" in message
+    assert (
+        message.startswith("notes.json, row 7: ")
+        and reason in message
+        and "on_bad_rows: drop" in message
+    )
     dataset = data.load("mine", settings(path=str(path), on_bad_rows="drop"))
     assert dataset.dropped == 1 and sum(map(len, dataset.splits.values())) == 59
 
@@ -228,26 +264,50 @@ def test_a_row_may_lack_its_rationale_where_the_label_alone_is_to_be_learned(tmp
     assert "or set `missing_rationale: label only`" in complaint(path=path)
     dataset = data.load("mine", settings(path=path, missing_rationale="label only"))
     records = [record for split in dataset.splits.values() for record in split]
-    assert len(records) == 60 and sum(not record.rationale for record in records) == 20 and dataset.dropped == 0
-    bare = str(write(tmp_path / "bare.json", [{k: v for k, v in row.items() if k != "rationale"} for row in rows()]))
+    assert (
+        len(records) == 60
+        and sum(not record.rationale for record in records) == 20
+        and dataset.dropped == 0
+    )
+    bare = str(
+        write(
+            tmp_path / "bare.json",
+            [{k: v for k, v in row.items() if k != "rationale"} for row in rows()],
+        )
+    )
     assert len(data.load("mine", settings(path=bare, missing_rationale="label only")).train) == 42
     wrong = {"path": bare, "missing_rationale": "label only", "columns": {"rationale": "raionale"}}
-    assert "has no column 'raionale' for rationale" in complaint(**wrong)  # a column that is named must be there
-    assert "`missing_rationale` is not for card triage" in complaint(card="triage", missing_rationale="label only")
+    assert "has no column 'raionale' for rationale" in complaint(
+        **wrong
+    )  # a column that is named must be there
+    assert "`missing_rationale` is not for card triage" in complaint(
+        card="triage", missing_rationale="label only"
+    )
 
 
 def test_csv_rows_are_numbered_as_in_a_spreadsheet_and_must_be_whole(tmp_path):
     broken = rows()
     broken[6]["rationale"] = ""
-    assert "notes.csv, row 8: its rationale" in complaint(path=str(write(tmp_path / "notes.csv", broken)))
-    text = "question,label,rationale\n" + "".join(f"q{i},a,{SECRET}\n" for i in range(9)) + f"q,a,{SECRET},b\n"
-    assert "notes.csv, row 11: it is not a whole record" in complaint(path=str(write(tmp_path / "notes.csv", text)))
+    assert "notes.csv, row 8: its rationale" in complaint(
+        path=str(write(tmp_path / "notes.csv", broken))
+    )
+    text = (
+        "question,label,rationale\n"
+        + "".join(f"q{i},a,{SECRET}\n" for i in range(9))
+        + f"q,a,{SECRET},b\n"
+    )
+    assert "notes.csv, row 11: it is not a whole record" in complaint(
+        path=str(write(tmp_path / "notes.csv", text))
+    )
 
 
 def test_a_long_label_outside_the_set_may_be_a_note_and_is_not_quoted(tmp_path):
     train = write(tmp_path / "train.json", rows())
     strange = rows()[:5]
-    strange[2] |= {"label": "call the doctor about everything that there is to tell", "question": "new"}
+    strange[2] |= {
+        "label": "call the doctor about everything that there is to tell",
+        "question": "new",
+    }
     for row in strange:
         row["question"] += " asked again"
     test = write(tmp_path / "test.json", strange)
@@ -287,12 +347,19 @@ def test_a_broken_file_is_named_with_place_and_cure(tmp_path):
     assert "name it .jsonl" in of("c.json", lines)
     latin = f"question,label,rationale\nna\u00efve,a,{SECRET}\n".encode("latin-1")
     message = of("d.csv", latin)
-    assert f"not UTF-8 at byte offset {latin.index(0xEF)}" in message and "iconv -f WINDOWS-1252" in message
+    assert (
+        f"not UTF-8 at byte offset {latin.index(0xEF)}" in message
+        and "iconv -f WINDOWS-1252" in message
+    )
     assert "iconv -f UTF-16" in of("e.csv", "question,label\n".encode("utf-16"))
-    assert "after row 2: not CSV" in of("f.csv", f'question,label,rationale\na,b,c\n"{SECRET},b,c\n')
+    assert "after row 2: not CSV" in of(
+        "f.csv", f'question,label,rationale\na,b,c\n"{SECRET},b,c\n'
+    )
     assert "is not a whole Parquet file" in of("g.parquet", b"PAR1 cut short")
     assert "is empty" in of("h.csv", "\ufeff\n") and "is empty" in of("i.parquet", b"")
-    assert "no records" in of("j.csv", "question,label,rationale\n") and "no records" in of("k.json", "[]")
+    assert "no records" in of("j.csv", "question,label,rationale\n") and "no records" in of(
+        "k.json", "[]"
+    )
     assert "not a list of records" in of("l.json", '{"a": 1}')
     assert "unknown ending" in of("m.xlsx", "x")
     assert "two columns have the same name" in of("n.csv", "question,label,label\n1,2,3\n")
@@ -308,10 +375,14 @@ def test_absent_files_and_folders_are_said(tmp_path):
 
 def test_settings_a_card_has_no_use_for_are_refused():
     assert f"choose one of {', '.join(data.cards())}" in complaint(card="tirage")
-    assert "`columns` is not for card pubmedqa" in complaint(card="pubmedqa", columns={"label": "x"})
+    assert "`columns` is not for card pubmedqa" in complaint(
+        card="pubmedqa", columns={"label": "x"}
+    )
     assert "`path` is not for card triage" in complaint(card="triage", path="x")
     assert "expected 'random'" in complaint(card="triage", split="official")
-    assert "expected 'rationale_llm', 'rationale_nurse'" in complaint(card="triage", rationale="rationale_doctor")
+    assert "expected 'rationale_llm', 'rationale_nurse'" in complaint(
+        card="triage", rationale="rationale_doctor"
+    )
 
 
 # --- triage -----------------------------------------------------------------------------------------------------------
@@ -328,8 +399,16 @@ def stream(monkeypatch):
         for i in range(n):
             fake.taken += 1
             note = f"Note {seed} {i - (i % 3 == 2)}".upper() if i % 3 == 2 else f"note {seed} {i}"
-            sources = {f"rationale{end}": f"why{end} {i}" for end in ("", "_nurse", "_nurse_post", "_llm")}
-            yield {"id": str(i), "question": note, "label": labels[i % 6], "reason": "fever", **sources}
+            sources = {
+                f"rationale{end}": f"why{end} {i}" for end in ("", "_nurse", "_nurse_post", "_llm")
+            }
+            yield {
+                "id": str(i),
+                "question": note,
+                "label": labels[i % 6],
+                "reason": "fever",
+                **sources,
+            }
 
     fake.generate = generate
     monkeypatch.setitem(sys.modules, "r2d.triage", fake)
@@ -342,11 +421,16 @@ def test_triage_is_cut_from_one_stream_of_distinct_notes(stream):
     dataset = data.load("triage", settings("triage", **asked))
     assert [len(dataset.splits[split]) for split in ("train", "validation", "test")] == [60, 20, 20]
     assert_disjoint(dataset)
-    assert dataset.synthetic and dataset.labels[0] == "Call 911" and dataset.test[0].reason == "fever"
+    assert (
+        dataset.synthetic and dataset.labels[0] == "Call 911" and dataset.test[0].reason == "fever"
+    )
     assert stream.taken <= 150
     assert dataset.fingerprint == data.load("triage", settings("triage", **asked)).fingerprint
     assert dataset.test == data.load("triage", settings("triage", **asked | {"train": 10})).test
-    assert dataset.fingerprint != data.load("triage", settings("triage", **asked | {"seed": 4})).fingerprint
+    assert (
+        dataset.fingerprint
+        != data.load("triage", settings("triage", **asked | {"seed": 4})).fingerprint
+    )
 
 
 def test_the_rationale_source_of_triage_can_be_chosen(stream):
@@ -360,7 +444,9 @@ def test_the_rationale_source_of_triage_can_be_chosen(stream):
 
 def test_a_generator_that_runs_dry_is_said(stream):
     stream.generate = lambda n, seed, difficulty: iter(())
-    assert "too few distinct notes for test" in complaint(card="triage", train=5, validation=5, test=5)
+    assert "too few distinct notes for test" in complaint(
+        card="triage", train=5, validation=5, test=5
+    )
 
 
 def test_the_real_generator_fits_its_card():
@@ -394,7 +480,10 @@ def pubmedqa(tmp_path, monkeypatch):
     artificial["1219"] = pubmedqa_entry(1219, "yes", question="does  DRUG 4 help?")
     write(folder / "ori_pqal.json", expert)
     write(folder / "ori_pqaa.json", artificial)
-    write(folder / "test_ground_truth.json", {str(i): expert[str(i)]["final_decision"] for i in range(0, 30, 2)})
+    write(
+        folder / "test_ground_truth.json",
+        {str(i): expert[str(i)]["final_decision"] for i in range(0, 30, 2)},
+    )
     monkeypatch.setenv("R2D_DATA", str(tmp_path))
     return folder
 
@@ -402,7 +491,10 @@ def pubmedqa(tmp_path, monkeypatch):
 def test_pubmedqa_entries_become_question_context_and_long_answer(pubmedqa):
     dataset = data.load("pubmedqa", settings("pubmedqa", split="random"))
     record = next(r for split in dataset.splits.values() for r in split if r.id == "4")
-    assert record.question == f"question: Does drug 4 help? context: Background 4. Results 4: {SECRET}."
+    assert (
+        record.question
+        == f"question: Does drug 4 help? context: Background 4. Results 4: {SECRET}."
+    )
     assert (record.label, record.rationale) == ("no", "Drug 4 is of no use.")
 
 
@@ -410,10 +502,12 @@ def test_the_official_split_takes_the_listed_ids(pubmedqa):
     dataset = data.load("pubmedqa", settings("pubmedqa", split="official", validation=3))
     assert [record.id for record in dataset.test] == [str(i) for i in range(0, 30, 2)]
     assert len(dataset.validation) == 3 and len(dataset.train) == 12
-    assert len(data.load("p", settings("pubmedqa", split="official", validation=3, test=6)).test) == 6
-    assert data.load("p", settings("pubmedqa", split="official", validation=3, path=str(pubmedqa))) == replace(
-        dataset, name="p"
+    assert (
+        len(data.load("p", settings("pubmedqa", split="official", validation=3, test=6)).test) == 6
     )
+    assert data.load(
+        "p", settings("pubmedqa", split="official", validation=3, path=str(pubmedqa))
+    ) == replace(dataset, name="p")
     (pubmedqa / "test_ground_truth.json").unlink()
     message = complaint(card="pubmedqa", split="official")
     assert "take it from `data/` of https://github.com/pubmedqa/pubmedqa" in message
@@ -456,7 +550,9 @@ def test_the_hub_copy_gives_the_same_dataset_as_the_official_file(pubmedqa, tmp_
     (hub / "pqa_labeled").mkdir(parents=True)
     write(hub / "pqa_labeled" / "train-00000-of-00001.parquet", rows)
     (pubmedqa / "ori_pqal.json").unlink()
-    monkeypatch.setattr(huggingface_hub.HfApi, "dataset_info", lambda *_, **__: types.SimpleNamespace(sha="0" * 40))
+    monkeypatch.setattr(
+        huggingface_hub.HfApi, "dataset_info", lambda *_, **__: types.SimpleNamespace(sha="0" * 40)
+    )
     monkeypatch.setattr(huggingface_hub, "snapshot_download", lambda **_: str(hub))
     loaded = data.load("pubmedqa", settings("pubmedqa", split="official", validation=3))
     assert loaded.splits == official.splits and loaded.source == "qiaojin/PubMedQA (pqa_labeled)"
@@ -484,7 +580,10 @@ def test_without_a_hub_one_sentence_says_how_to_get_the_files(tmp_path, offline)
         [sys.executable, "-c", textwrap.dedent(SILENT_HUB)],
         capture_output=True, text=True, env=environment, cwd=paths.ROOT, timeout=60,
     )  # fmt: skip
-    assert "qiaojin/PubMedQA can't be reached" in done.stdout and "Put the official ori_pqal.json" in done.stdout
+    assert (
+        "qiaojin/PubMedQA can't be reached" in done.stdout
+        and "Put the official ori_pqal.json" in done.stdout
+    )
     assert done.stdout.count("\n") == 1 and time.monotonic() - started < 20
 
 
@@ -497,7 +596,11 @@ def test_the_real_pubmedqa_has_its_published_counts(monkeypatch):
     listed = json.loads((REAL / "pubmedqa" / "test_ground_truth.json").read_text())
     assert {record.id: record.label for record in dataset.test} == listed and len(listed) == 500
     assert len(dataset.train) == 450 and len(dataset.validation) == 50
-    assert Counter(record.label for record in dataset.validation) == {"yes": 28, "no": 17, "maybe": 5}
+    assert Counter(record.label for record in dataset.validation) == {
+        "yes": 28,
+        "no": 17,
+        "maybe": 5,
+    }
     assert dataset.dropped == 0
     assert_disjoint(dataset)
 
@@ -512,7 +615,9 @@ def test_bioasq_takes_yes_no_questions_with_snippets_and_ideal_answer(tmp_path, 
             "body": f"Is gene {i} involved?",
             "snippets": [{"text": f"Snippet {i}."}, {"text": SECRET}],
             "exact_answer": ["yes"] if i % 4 == 1 else "No",
-            "ideal_answer": [f"Gene {i} was seen.", "other"] if i % 4 == 1 else f"Gene {i} was not seen.",
+            "ideal_answer": [f"Gene {i} was seen.", "other"]
+            if i % 4 == 1
+            else f"Gene {i} was not seen.",
         }
         for i in range(40)
     ]
@@ -523,7 +628,9 @@ def test_bioasq_takes_yes_no_questions_with_snippets_and_ideal_answer(tmp_path, 
     assert data.load("bioasq", settings("bioasq")) == dataset
     everything = {record.id: record for split in dataset.splits.values() for record in split}
     assert len(everything) == 20 and dataset.labels == ("yes", "no")
-    assert everything["b1"].question == f"question: Is gene 1 involved? context: Snippet 1. {SECRET}"
+    assert (
+        everything["b1"].question == f"question: Is gene 1 involved? context: Snippet 1. {SECRET}"
+    )
     assert (everything["b1"].label, everything["b1"].rationale) == ("yes", "Gene 1 was seen.")
     assert (everything["b3"].label, everything["b3"].rationale) == ("no", "Gene 3 was not seen.")
     entries[3]["ideal_answer"] = []
@@ -534,6 +641,6 @@ def test_bioasq_takes_yes_no_questions_with_snippets_and_ideal_answer(tmp_path, 
 def test_every_card_is_whole():
     assert data.cards() == ["bioasq", "esnli", "pubmedqa", "strategyqa", "table", "triage"]
     for card in map(data.card, data.cards()):
-        assert set(card.rationales) <= set(records.FIELDS) and set(card.columns) <= set(records.FIELDS)
+        assert set(card.rationales) <= set(FIELDS) and set(card.columns) <= set(FIELDS)
         assert (card.labels is None) == (card == data.card("table")) and "random" in card.sizes
         assert (card.path is not None) == (card.reader == "table" and card.labels is not None)

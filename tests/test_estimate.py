@@ -6,8 +6,9 @@ import sys
 
 import pytest
 
-from r2d import config, estimate, paths
-from r2d.objective import OBJECTIVES
+from r2d import paths, recipes
+from r2d.experiments import estimate
+from r2d.method.objective import OBJECTIVES
 
 PLAN = "Building DAG\n[date]\nJob 4: triage r2d-full seed 1\nReason: none\nJob 12: 06_automatic_metrics\nrule all:\n"
 
@@ -16,7 +17,9 @@ PLAN = "Building DAG\n[date]\nJob 4: triage r2d-full seed 1\nReason: none\nJob 1
 def record(home):
     """Leaves the records of a run: what `env.json` says, and how long its notebook took."""
 
-    def write(dataset, method, seed, steps=100, step=3.0, test=60.0, notebook=None, profile="smoke"):
+    def write(
+        dataset, method, seed, steps=100, step=3.0, test=60.0, notebook=None, profile="smoke"
+    ):
         folder = paths.run(profile, dataset, method, seed)
         folder.mkdir(parents=True)
         made = {"training": {"seconds": steps * step}, "test_seconds": test}
@@ -34,22 +37,34 @@ def executed(name, seconds, profile="smoke"):
 
 
 def expected(plan=PLAN, profile="smoke", overrides=None):
-    jobs = estimate.planned(config.load(profile, overrides), plan)
-    return [(job.name, None if job.minutes is None else round(job.minutes, 2), job.source) for job in jobs]
+    jobs = estimate.planned(recipes.load(profile, overrides), plan)
+    return [
+        (job.name, None if job.minutes is None else round(job.minutes, 2), job.source)
+        for job in jobs
+    ]
 
 
 def test_jobs_without_a_record_are_listed_as_such(home):
-    assert expected() == [("triage r2d-full seed 1", None, "no record"), ("06_automatic_metrics", None, "no record")]
-    said = estimate.table(estimate.planned(config.load("smoke"), PLAN))
+    assert expected() == [
+        ("triage r2d-full seed 1", None, "no record"),
+        ("06_automatic_metrics", None, "no record"),
+    ]
+    said = estimate.table(estimate.planned(recipes.load("smoke"), PLAN))
     assert (
-        said.count("no record") == 2 and "2 notebooks would run" in said and "2 of unknown length" in said and "GPU" not in said
+        said.count("no record") == 2
+        and "2 notebooks would run" in said
+        and "2 of unknown length" in said
+        and "GPU" not in said
     )
 
 
 def test_a_run_counts_training_and_test_and_a_notebook_that_took_longer_counts_longer(record):
     record("triage", "r2d-full", 1)  # five minutes of training, one of test
     executed("06_automatic_metrics", 90)
-    assert expected() == [("triage r2d-full seed 1", 6.0, "earlier run"), ("06_automatic_metrics", 1.5, "earlier run")]
+    assert expected() == [
+        ("triage r2d-full seed 1", 6.0, "earlier run"),
+        ("06_automatic_metrics", 1.5, "earlier run"),
+    ]
     executed("triage-r2d-full-seed1", 600)
     assert expected()[0] == ("triage r2d-full seed 1", 10.0, "earlier run")
 
@@ -57,7 +72,10 @@ def test_a_run_counts_training_and_test_and_a_notebook_that_took_longer_counts_l
 def test_without_its_own_record_a_run_takes_what_the_method_took_elsewhere(record):
     record("pubmedqa", "r2d-full", 1, test=0)
     assert expected()[0] == ("triage r2d-full seed 1", 5.0, "another dataset")
-    record("triage", "r2d-full", 2, test=0, steps=10), record("triage", "r2d-full", 3, test=0, steps=30)
+    (
+        record("triage", "r2d-full", 2, test=0, steps=10),
+        record("triage", "r2d-full", 3, test=0, steps=30),
+    )
     record("triage", "sft-full", 1, test=0, steps=1000)
     assert expected()[0] == ("triage r2d-full seed 1", 1.0, "other seeds")
 
@@ -75,19 +93,25 @@ def test_a_damaged_record_is_no_record(record):
 
 
 def test_gpu_hours_follow_parameters_and_tokens_and_are_marked_as_an_estimate(home):
-    recipe = config.load("paper")
-    full, adapter = (estimate.gpu_hours(recipe, "pubmedqa", m) for m in ("r2d-full-large", "r2d-qlora-large"))
-    tokens = 30_000 * 64 * (1024 + 1024 + 256)  # both prompts, and the rationale; the label is a few tokens
+    recipe = recipes.load("paper")
+    full, adapter = (
+        estimate.gpu_hours(recipe, "pubmedqa", m) for m in ("r2d-full-large", "r2d-qlora-large")
+    )
+    tokens = (
+        30_000 * 64 * (1024 + 1024 + 256)
+    )  # both prompts, and the rationale; the label is a few tokens
     assert full == pytest.approx(6 * 7.83e8 / 2 * tokens / 1e14 / 3600)
     assert adapter == pytest.approx(full * 4 / 6)
-    assert estimate.gpu_hours(recipe, "pubmedqa", "sft-full-large") == pytest.approx(full * 1024 / 2304)
+    assert estimate.gpu_hours(recipe, "pubmedqa", "sft-full-large") == pytest.approx(
+        full * 1024 / 2304
+    )
     assert estimate.gpu_hours(recipe, "pubmedqa", "tfidf") is None
     said = estimate.table(estimate.planned(recipe, "Job 1: pubmedqa r2d-full-large seed 123\n"))
     assert f"~{full:.1f} GPU h" in said and "(an estimate)" in said and estimate.ASSUMED in said
 
 
 def test_every_backbone_of_the_paper_profile_has_an_estimate(home):
-    recipe = config.load("paper")
+    recipe = recipes.load("paper")
     trained = [name for name, method in recipe.methods.items() if method.objective in OBJECTIVES]
     assert trained and all(estimate.gpu_hours(recipe, "pubmedqa", name) > 0 for name in trained)
 
@@ -98,5 +122,7 @@ def test_nothing_to_do_is_said():
 
 def test_neither_the_estimate_nor_the_workflows_plan_waits_for_torch():
     code = "import sys; from r2d import estimate, grid, run; print({'torch', 'sklearn', 'pandas'} & set(sys.modules))"
-    done = subprocess.run([sys.executable, "-c", code], cwd=paths.ROOT, capture_output=True, text=True, check=True)
+    done = subprocess.run(
+        [sys.executable, "-c", code], cwd=paths.ROOT, capture_output=True, text=True, check=True
+    )
     assert done.stdout == "set()\n"

@@ -5,10 +5,11 @@ import pytest
 from matplotlib import pyplot
 from matplotlib.colors import to_hex
 
-from r2d import config, figures, figures_llm
-from r2d.judge import CRITERIA
+from r2d import recipes
+from r2d.llms.judge import CRITERIA
+from r2d.reporting import figures, figures_llm
 
-RECIPE = config.load("smoke")
+RECIPE = recipes.load("smoke")
 
 
 @pytest.fixture(autouse=True)
@@ -32,7 +33,12 @@ SIZES = pd.DataFrame([
 def points(axis):
     """Marker, fill, edge and position of every labelled point."""
     return {
-        line.get_label(): (line.get_marker(), line.get_markerfacecolor(), line.get_color(), line.get_xydata()[0].tolist())
+        line.get_label(): (
+            line.get_marker(),
+            line.get_markerfacecolor(),
+            line.get_color(),
+            line.get_xydata()[0].tolist(),
+        )
         for line in axis.lines
         if line.get_marker() not in ("None", None) and not line.get_label().startswith("_")
     }
@@ -46,7 +52,14 @@ def test_size_is_logarithmic_and_no_two_models_look_alike():
     (axis,) = figures_llm.size_against_f1(SIZES, RECIPE, "triage").axes
     found = points(axis)
     assert axis.get_xscale() == "log" and axis.get_ylim() == (0, 1)
-    assert legend(axis) == ["SFT", "R2D", "Chat A", "Chat A, labels scored", "Chat B", "Majority class"]
+    assert legend(axis) == [
+        "SFT",
+        "R2D",
+        "Chat A",
+        "Chat A, labels scored",
+        "Chat B",
+        "Majority class",
+    ]
     assert len({look[:3] for look in found.values()}) == len(found) == 5
     assert found["Chat B"][3] == [3.2e10, 0.5] and found["Chat A, labels scored"][1] == "white"
     low, high = axis.get_xlim()
@@ -71,12 +84,20 @@ def frames(passed, missing=0.0):
 def test_grades_are_coloured_only_when_the_judge_passed(passed):
     figure = figures_llm.judged(*frames(passed, 0.25), RECIPE, "triage")
     left, right = figure.axes
-    colours = {to_hex(line.get_color()) for line in right.lines} | {to_hex(c) for k in right.collections for c in k.get_color()}
+    colours = {to_hex(line.get_color()) for line in right.lines} | {
+        to_hex(c) for k in right.collections for c in k.get_color()
+    }
     mine = {figures.colour("dss-full").lower(), figures.colour("r2d-full").lower()}
     assert colours == (mine if passed else {figures_llm.FAILED.lower()})
     assert ("mean nothing" in right.get_title()) == ("FAILED" in left.get_title()) == (not passed)
-    assert legend(right) == ["DSS", "R2D"] and "75% of its answers could be read" in figure._suptitle.get_text()
-    assert [label.get_text() for label in left.get_yticklabels()] == ["another case", "label flipped"]
+    assert (
+        legend(right) == ["DSS", "R2D"]
+        and "75% of its answers could be read" in figure._suptitle.get_text()
+    )
+    assert [label.get_text() for label in left.get_yticklabels()] == [
+        "another case",
+        "label flipped",
+    ]
 
 
 def test_a_judge_that_never_answered_leaves_a_sentence_not_an_empty_panel():

@@ -45,8 +45,14 @@ def api(tmp_path):
     server = ThreadingHTTPServer(("127.0.0.1", 0), Answer)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     context = {"name": "x", "context": {"cluster": "c", "user": "u"}}
-    config = {"clusters": [{"name": "c", "cluster": {"server": f"http://127.0.0.1:{server.server_port}"}}]}
-    config |= {"users": [{"name": "u", "user": {"token": "t"}}], "contexts": [context], "current-context": "x"}
+    config = {
+        "clusters": [{"name": "c", "cluster": {"server": f"http://127.0.0.1:{server.server_port}"}}]
+    }
+    config |= {
+        "users": [{"name": "u", "user": {"token": "t"}}],
+        "contexts": [context],
+        "current-context": "x",
+    }
     (tmp_path / "kubeconfig").write_text(yaml.safe_dump(config))
     yield submitted, tmp_path / "kubeconfig"
     server.shutdown()
@@ -60,10 +66,26 @@ def test_a_notebook_becomes_a_job_with_the_volume_and_the_resources_of_its_rule(
         pytest.skip("needs rsync, by which the workflow's sources are copied")
     submitted, kubeconfig = api
     project = project_copy(tmp_path)
-    env = {"PATH": f"{sys.prefix}/bin:/usr/bin:/bin", "HOME": str(tmp_path), "VIRTUAL_ENV": sys.prefix}
-    env |= {"KUBECONFIG": str(kubeconfig), "PYTHONPATH": str(project), "R2D_HOME": str(tmp_path / "home")}
+    env = {
+        "PATH": f"{sys.prefix}/bin:/usr/bin:/bin",
+        "HOME": str(tmp_path),
+        "VIRTUAL_ENV": sys.prefix,
+    }
+    env |= {
+        "KUBECONFIG": str(kubeconfig),
+        "PYTHONPATH": str(project),
+        "R2D_HOME": str(tmp_path / "home"),
+    }
     command = ["./run_all.sh", "smoke", "--no-install", "--on", "kubernetes", "--only", "E8"]
-    command += ["--", "--jobs", "1", "--default-storage-prefix", str(tmp_path / "sources"), "--until", "run"]
+    command += [
+        "--",
+        "--jobs",
+        "1",
+        "--default-storage-prefix",
+        str(tmp_path / "sources"),
+        "--until",
+        "run",
+    ]
     process = subprocess.Popen(command, cwd=project, env=env, stdout=subprocess.DEVNULL)
     end = time.monotonic() + 60
     while not (pods := [body["spec"]["template"]["spec"] for body in submitted if "spec" in body]):
@@ -80,5 +102,8 @@ def test_a_notebook_becomes_a_job_with_the_volume_and_the_resources_of_its_rule(
     assert pods[0]["volumes"][-1]["persistentVolumeClaim"] == {"claimName": "r2d"}
     asked = container["resources"]["requests"]
     assert (asked["memory"], asked["nvidia.com/gpu"], asked["cpu"]) == ("32000M", "1", "3800m")
-    assert f"--directory {project}" in container["args"][1] and "run:dataset=triage" in container["args"][1]
+    assert (
+        f"--directory {project}" in container["args"][1]
+        and "run:dataset=triage" in container["args"][1]
+    )
     assert not list(tmp_path.glob("home/runs/smoke/triage"))  # nothing was run here instead

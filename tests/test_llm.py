@@ -14,20 +14,30 @@ from email.utils import formatdate
 import pytest
 import servers
 
-from r2d import R2DError, asking, assets, llm_local, llm_server, run
-from r2d.llm import Answer, Chat
-from r2d.settings import LlmSettings
+from r2d.errors import R2DError
+from r2d.experiments import run
+from r2d.llms import ask, local, server
+from r2d.llms.chat import Answer, Chat
+from r2d.models import assets
+from r2d.recipes.settings import LlmSettings
 
 KEY = "sk-secret-key-0123456789"
-SMALL = LlmSettings(title="SmolLM2", model="smollm2", parameters=135e6, max_new_tokens=8, price=(1.0, 10.0))
-FAR = LlmSettings(title="A server", backend="server", model="m", parameters=1e9, batch=2, price=(1.0, 10.0))
+SMALL = LlmSettings(
+    title="SmolLM2", model="smollm2", parameters=135e6, max_new_tokens=8, price=(1.0, 10.0)
+)
+FAR = LlmSettings(
+    title="A server", backend="server", model="m", parameters=1e9, batch=2, price=(1.0, 10.0)
+)
 
 
 def ask(text: str) -> list[dict]:
     return [{"role": "user", "content": text}]
 
 
-QUESTIONS = [ask(t) for t in ("What is 2+2?", "Name three vegetables and three kinds of fruit, please.", "Hi!")]
+QUESTIONS = [
+    ask(t)
+    for t in ("What is 2+2?", "Name three vegetables and three kinds of fruit, please.", "Hi!")
+]
 
 
 @pytest.fixture
@@ -56,16 +66,22 @@ def test_a_local_model_answers_alone_as_in_a_batch_and_is_asked_once(chat, tmp_p
     with monkeypatch.context() as patch:
         patch.setattr(run, "code_hash", lambda modules: "other code")
         assert not any(a.cached for a in chat(SMALL).ask(QUESTIONS[:1], "v1"))
-    monkeypatch.setattr(llm_local, "_load", lambda _: pytest.fail("the model was needed again"))
+    monkeypatch.setattr(local, "_load", lambda _: pytest.fail("the model was needed again"))
     again = chat(SMALL)
-    assert [(a.text, a.finish, a.cached) for a in again.ask(QUESTIONS, "v1")] == [(a.text, a.finish, True) for a in together[:3]]
+    assert [(a.text, a.finish, a.cached) for a in again.ask(QUESTIONS, "v1")] == [
+        (a.text, a.finish, True) for a in together[:3]
+    ]
     assert (again.totals.calls, again.totals.hits, again.totals.cost) == (0, 3, 0)
 
 
 def test_a_sampled_answer_depends_on_seed_and_repeat_but_not_on_its_batch(tmp_path):
     def texts(name, seed=0, repeat=0, batch=8, turn=1):
-        settings = SMALL.model_copy(update={"temperature": 1.0, "batch": batch, "max_new_tokens": 5})
-        answers = Chat(settings, seed, tmp_path / name).ask(QUESTIONS[:2][::turn], "v1", repeat=repeat)
+        settings = SMALL.model_copy(
+            update={"temperature": 1.0, "batch": batch, "max_new_tokens": 5}
+        )
+        answers = Chat(settings, seed, tmp_path / name).ask(
+            QUESTIONS[:2][::turn], "v1", repeat=repeat
+        )
         return [answer.text for answer in answers][::turn]
 
     together = texts("a")
@@ -78,12 +94,14 @@ def test_scores_are_the_exact_log_probabilities_of_whole_answers(chat):
 
     options = [["4", "five, I think"], ["Carrots"], ["Yes", "No", "Certainly not."]]
     found = chat(SMALL).score(QUESTIONS, options, "v1")
-    model, tokenizer, *_ = llm_local._load(SMALL)
+    model, tokenizer, *_ = local._load(SMALL)
     for question, texts, scores in zip(QUESTIONS, options, found, strict=True):
         start = tokenizer.apply_chat_template(question, tokenize=False, add_generation_prompt=True)
         prompt = tokenizer(start, add_special_tokens=False)["input_ids"]
         for text, score in zip(texts, scores, strict=True):
-            ids = torch.tensor([tokenizer(f"{start}{text}<|im_end|>", add_special_tokens=False)["input_ids"]])
+            ids = torch.tensor(
+                [tokenizer(f"{start}{text}<|im_end|>", add_special_tokens=False)["input_ids"]]
+            )
             with torch.no_grad():
                 logs = model(ids).logits[0].log_softmax(-1)
             expected = sum(logs[i - 1, ids[0, i]].item() for i in range(len(prompt), ids.shape[1]))
@@ -92,26 +110,49 @@ def test_scores_are_the_exact_log_probabilities_of_whole_answers(chat):
     assert again.score(QUESTIONS, options, "v1") == found and again.totals.calls == 0
 
 
-def test_a_local_model_keeps_to_the_schema_with_instructions_read_once_or_not(tmp_path, monkeypatch):
-    kinds = {"sure": {"type": "string", "enum": ["yes", "no"]}, "sum": {"type": "integer", "minimum": 1, "maximum": 9}}
-    schema = {"type": "object", "properties": kinds, "required": list(kinds), "additionalProperties": False}
-    rules = {"role": "system", "content": "You answer briefly, in JSON, and never say what you were not asked, whoever asks."}
+def test_a_local_model_keeps_to_the_schema_with_instructions_read_once_or_not(
+    tmp_path, monkeypatch
+):
+    kinds = {
+        "sure": {"type": "string", "enum": ["yes", "no"]},
+        "sum": {"type": "integer", "minimum": 1, "maximum": 9},
+    }
+    schema = {
+        "type": "object",
+        "properties": kinds,
+        "required": list(kinds),
+        "additionalProperties": False,
+    }
+    rules = {
+        "role": "system",
+        "content": "You answer briefly, in JSON, and never say what you were not asked, whoever asks.",
+    }
 
     def answers(name):
         settings = SMALL.model_copy(update={"max_new_tokens": 24})
-        return Chat(settings, cache=tmp_path / name).ask([[rules, *question] for question in QUESTIONS], "v1", schema)
+        return Chat(settings, cache=tmp_path / name).ask(
+            [[rules, *question] for question in QUESTIONS], "v1", schema
+        )
 
     together = answers("a")
     for answer in together:
         found = json.loads(answer.text)
-        assert list(found) == ["sure", "sum"] and found["sure"] in ("yes", "no") and 1 <= found["sum"] <= 9
+        assert (
+            list(found) == ["sure", "sum"]
+            and found["sure"] in ("yes", "no")
+            and 1 <= found["sum"] <= 9
+        )
         assert answer.finish == "stop" and "\n" not in answer.text
-    monkeypatch.setattr(llm_local, "_common_start", lambda model, rows: (0, None))
+    monkeypatch.setattr(local, "_common_start", lambda model, rows: (0, None))
     assert answers("b") == together
 
 
 def test_a_schema_that_nothing_can_meet_is_a_sentence(chat):
-    never = {"type": "object", "properties": {"a": {"type": "integer", "minimum": 5, "maximum": 1}}, "required": ["a"]}
+    never = {
+        "type": "object",
+        "properties": {"a": {"type": "integer", "minimum": 5, "maximum": 1}},
+        "required": ["a"],
+    }
     with pytest.raises(R2DError, match="No answer can meet the prompt's schema"):
         chat(SMALL).ask(QUESTIONS[:1], "v1", never)
 
@@ -132,7 +173,9 @@ def test_whatever_can_change_an_answer_makes_it_a_new_question(server, chat):
     schema = {"type": "object", "properties": {}, "required": [], "additionalProperties": False}
     calls = [
         lambda: chat().ask(QUESTIONS[:1], "v1"),
-        lambda: chat().ask([[*QUESTIONS[0], {"role": "assistant", "content": "4"}, *ask("Sure?")]], "v1"),
+        lambda: chat().ask(
+            [[*QUESTIONS[0], {"role": "assistant", "content": "4"}, *ask("Sure?")]], "v1"
+        ),
         lambda: chat().ask(QUESTIONS[:1], "v2"),
         lambda: chat().ask(QUESTIONS[:1], "v1", schema=schema),
         lambda: chat().ask(QUESTIONS[:1], "v1", repeat=1),
@@ -140,7 +183,12 @@ def test_whatever_can_change_an_answer_makes_it_a_new_question(server, chat):
         lambda: chat(seed=1).ask(QUESTIONS[:1], "v1"),
         *(
             lambda change=change: chat(FAR.model_copy(update=change)).ask(QUESTIONS[:1], "v1")
-            for change in ({"model": "n"}, {"revision": "2"}, {"temperature": 0.5}, {"max_new_tokens": 9})
+            for change in (
+                {"model": "n"},
+                {"revision": "2"},
+                {"temperature": 0.5},
+                {"max_new_tokens": 9},
+            )
         ),
     ]
     for call in calls * 2:
@@ -166,16 +214,24 @@ PASSING = {
 
 
 @pytest.mark.parametrize("fault", PASSING.values(), ids=PASSING)
-def test_after_a_passing_fault_nothing_is_lost_and_nothing_counted_twice(server, chat, monkeypatch, fault):
+def test_after_a_passing_fault_nothing_is_lost_and_nothing_counted_twice(
+    server, chat, monkeypatch, fault
+):
     if fault is PASSING["no answer in time"]:
-        monkeypatch.setattr(llm_server, "TIMEOUT", 0.5)
+        monkeypatch.setattr(server, "TIMEOUT", 0.5)
     server.script = [fault]
     first, started = chat(), time.perf_counter()
     assert [a.text for a in first.ask(QUESTIONS, "v1")] == ["fine"] * 3
     if fault is PASSING["429 with Retry-After"]:
         assert time.perf_counter() - started >= 0.3
     totals = first.totals
-    assert (totals.calls, totals.hits, totals.faults, totals.tokens_in, totals.tokens_out) == (3, 0, 0, 30, 6)
+    assert (totals.calls, totals.hits, totals.faults, totals.tokens_in, totals.tokens_out) == (
+        3,
+        0,
+        0,
+        30,
+        6,
+    )
     assert totals.cost == pytest.approx((30 + 60) / 1e6) and len(server.seen) == 4
     second = chat()
     assert all(a.cached for a in second.ask(QUESTIONS, "v1"))
@@ -186,17 +242,28 @@ def test_what_fails_for_good_is_a_fault_that_the_next_run_asks_again(server, cha
     server.usual = servers.body(b"busy", 503)
     first = chat()
     answers = first.ask(QUESTIONS[:2], "v1")
-    assert [(a.text, a.finish, a.fault) for a in answers] == [("", "fault", "the server answered with status 503 (6 tries)")] * 2
-    assert (first.totals.calls, first.totals.faults, first.totals.cost, len(server.seen)) == (2, 2, 0, 12)
+    assert [(a.text, a.finish, a.fault) for a in answers] == [
+        ("", "fault", "the server answered with status 503 (6 tries)")
+    ] * 2
+    assert (first.totals.calls, first.totals.faults, first.totals.cost, len(server.seen)) == (
+        2,
+        2,
+        0,
+        12,
+    )
     server.usual = servers.reply()
     second = chat()
-    assert [a.finish for a in second.ask(QUESTIONS[:2], "v1")] == ["stop"] * 2 and second.totals.hits == 0
+    assert [a.finish for a in second.ask(QUESTIONS[:2], "v1")] == [
+        "stop"
+    ] * 2 and second.totals.hits == 0
 
 
 def test_a_server_that_is_down_stops_the_run_and_what_it_answered_is_kept(server, chat):
     good, bad = servers.reply(), servers.body(b"", 500)
     known = [f"question {i}" for i in range(3)]  # by name: two calls at a time arrive in any order
-    server.usual = lambda handler: (good if handler.asked["messages"][0]["content"] in known else bad)(handler)
+    server.usual = lambda handler: (
+        good if handler.asked["messages"][0]["content"] in known else bad
+    )(handler)
     with pytest.raises(R2DError, match="20 calls in a row failed, .* status 500"):
         chat().ask([ask(f"question {i}") for i in range(100)], "v1")
     assert len(server.seen) <= 3 + 6 * (20 + FAR.batch)
@@ -221,10 +288,17 @@ def test_answers_that_are_none_say_so(server, chat, given, finish, kept):
     assert len(server.seen) == (1 if kept else 2)
 
 
-@pytest.mark.parametrize("status, advice", [(401, "R2D_LLM_API_KEY"), (400, "context"), (404, "model's name"), (418, "own log")])
-def test_a_call_turned_down_stops_the_run_with_a_sentence_that_repeats_nothing(server, chat, caplog, status, advice):
+@pytest.mark.parametrize(
+    "status, advice",
+    [(401, "R2D_LLM_API_KEY"), (400, "context"), (404, "model's name"), (418, "own log")],
+)
+def test_a_call_turned_down_stops_the_run_with_a_sentence_that_repeats_nothing(
+    server, chat, caplog, status, advice
+):
     caplog.set_level(logging.DEBUG)
-    echo = json.dumps({"error": {"message": f"bad key {KEY}; you said What is 2+2?", "code": KEY}}).encode()
+    echo = json.dumps(
+        {"error": {"message": f"bad key {KEY}; you said What is 2+2?", "code": KEY}}
+    ).encode()
     server.script = [servers.slow(0.3, servers.reply()), servers.body(echo, status)]
     with pytest.raises(R2DError) as caught:
         chat().ask([*QUESTIONS, *map(ask, "abcdefgh")], "v1")
@@ -256,19 +330,28 @@ def test_a_key_goes_only_where_its_url_points(server, chat, monkeypatch):
     monkeypatch.delenv("R2D_LLM_BASE_URL")
     monkeypatch.setenv("OPENAI_BASE_URL", server.url)
     chat().ask(QUESTIONS[2:], "v1")
-    assert [key for _, _, key in server.seen] == [f"Bearer {KEY}", "Bearer none", "Bearer sk-of-another"]
+    assert [key for _, _, key in server.seen] == [
+        f"Bearer {KEY}",
+        "Bearer none",
+        "Bearer sk-of-another",
+    ]
     monkeypatch.delenv("OPENAI_BASE_URL")
     with pytest.raises(R2DError, match="set R2D_LLM_BASE_URL"):
         chat()
 
 
-@pytest.mark.parametrize("value, seconds", [(None, 0), ("2.5", 2.5), ("soon", 0), ("-1", 0), ("1e9", 0), ("999999", 3600)])
+@pytest.mark.parametrize(
+    "value, seconds",
+    [(None, 0), ("2.5", 2.5), ("soon", 0), ("-1", 0), ("1e9", 0), ("999999", 3600)],
+)
 def test_retry_after_is_read_with_care(value, seconds):
-    assert llm_server._retry_after(value) == seconds
+    assert server._retry_after(value) == seconds
 
 
 def test_retry_after_may_be_a_date():
-    assert llm_server._retry_after(formatdate(time.time() + 30, usegmt=True)) == pytest.approx(30, abs=2)
+    assert server._retry_after(formatdate(time.time() + 30, usegmt=True)) == pytest.approx(
+        30, abs=2
+    )
 
 
 def test_an_interrupted_run_repeats_no_call(server, tmp_path):
@@ -318,13 +401,24 @@ def real(llama, monkeypatch):
 
 
 def test_a_real_server_answers_by_the_schema_and_counts_its_tokens(real, chat):
-    kinds = {"sum": {"type": "integer", "minimum": 1, "maximum": 9}, "why": {"type": "string", "minLength": 1, "maxLength": 20}}
-    schema = {"type": "object", "properties": kinds, "required": list(kinds), "additionalProperties": False}
+    kinds = {
+        "sum": {"type": "integer", "minimum": 1, "maximum": 9},
+        "why": {"type": "string", "minLength": 1, "maxLength": 20},
+    }
+    schema = {
+        "type": "object",
+        "properties": kinds,
+        "required": list(kinds),
+        "additionalProperties": False,
+    }
     first = chat(FAR.model_copy(update={"max_new_tokens": 80}))
     answers = first.ask(QUESTIONS[:2], "v1", schema=schema)
     for answer in answers:
         assert answer.finish == "stop" and set(json.loads(answer.text)) == {"sum", "why"}
-    assert first.totals.tokens_in > 40 and first.totals.tokens_out == sum(a.tokens_out for a in answers) > 10
+    assert (
+        first.totals.tokens_in > 40
+        and first.totals.tokens_out == sum(a.tokens_out for a in answers) > 10
+    )
     assert first.score(QUESTIONS[:1], [["4"]], "v1") is None
 
 
@@ -344,12 +438,28 @@ def plain(tmp_path, monkeypatch):
         free.bind(("127.0.0.1", 0))
         address = free.getsockname()
     code = "from transformers.cli.transformers import main; main()"
-    command = [sys.executable, "-c", code, "serve", folder, "--host", address[0], "--port", str(address[1]), "--device", "cpu"]
+    command = [
+        sys.executable,
+        "-c",
+        code,
+        "serve",
+        folder,
+        "--host",
+        address[0],
+        "--port",
+        str(address[1]),
+        "--device",
+        "cpu",
+    ]
     with (tmp_path / "serve.log").open("w") as log:
-        child = subprocess.Popen(command, env=os.environ | {"HF_HUB_OFFLINE": "1"}, stdout=log, stderr=log)
+        child = subprocess.Popen(
+            command, env=os.environ | {"HF_HUB_OFFLINE": "1"}, stdout=log, stderr=log
+        )
     try:
         deadline = time.monotonic() + 180
-        while child.poll() is None and time.monotonic() < deadline:  # until it accepts calls, or gives up
+        while (
+            child.poll() is None and time.monotonic() < deadline
+        ):  # until it accepts calls, or gives up
             with contextlib.suppress(OSError), socket.create_connection(address):
                 break
             time.sleep(0.2)
@@ -362,17 +472,23 @@ def plain(tmp_path, monkeypatch):
 
 
 def test_a_real_server_that_ignores_schemas_loses_and_repeats_nothing(plain, tmp_path):
-    prompt = asking.template("rationale")
+    prompt = ask.template("rationale")
     item = {"question": "Crushing chest pain", "label": "Go to ED now"}
     for calls, hits in ((2, 0), (0, 2)):
         chat = Chat(plain, cache=tmp_path / "answers.sqlite")
-        asked = asking.ask_all(chat, prompt, [item])
-        assert asked == asking.Asked([None], 0.0, 1.0, 1, 0)  # twelve tokens of prose, or JSON that was cut
+        asked = ask.ask_all(chat, prompt, [item])
+        assert asked == ask.Asked(
+            [None], 0.0, 1.0, 1, 0
+        )  # twelve tokens of prose, or JSON that was cut
         assert (chat.totals.calls, chat.totals.hits, chat.totals.faults) == (calls, hits, 0)
-        assert (chat.totals.tokens_out == 24) == (calls == 2) and chat.score([ask("Hi")], [["4"]], "v1") is None
+        assert (chat.totals.tokens_out == 24) == (calls == 2) and chat.score(
+            [ask("Hi")], [["4"]], "v1"
+        ) is None
 
 
 def test_a_server_that_is_not_there_is_a_fault(monkeypatch, chat):
-    monkeypatch.setattr(llm_server, "BASE_DELAY", 0.001)
+    monkeypatch.setattr(server, "BASE_DELAY", 0.001)
     monkeypatch.setenv("R2D_LLM_BASE_URL", "http://127.0.0.1:9/v1")
-    assert chat().ask(QUESTIONS[:1], "v1") == [Answer("", "fault", fault="the server could not be reached or hung up (6 tries)")]
+    assert chat().ask(QUESTIONS[:1], "v1") == [
+        Answer("", "fault", fault="the server could not be reached or hung up (6 tries)")
+    ]

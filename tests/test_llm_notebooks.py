@@ -12,10 +12,19 @@ import servers
 import yaml
 from test_judge import examiner
 
-from r2d import asking, config, data, grid, paths
+from r2d import data, paths, recipes
+from r2d.experiments import grid
+from r2d.llms import ask
 
 KEY = "sk-secret-key-0123456789"
-SERVED = {"title": "A server", "backend": "server", "model": "m", "parameters": 1e9, "batch": 2, "max_new_tokens": 50}
+SERVED = {
+    "title": "A server",
+    "backend": "server",
+    "model": "m",
+    "parameters": 1e9,
+    "batch": 2,
+    "max_new_tokens": 50,
+}
 OVERRIDES = {
     "llms.smollm2": SERVED, "zero_shot.cases": 4, "judge.cases": 3, "judge.qualification": 3, "datasets.triage.test": 8,
 }  # fmt: skip
@@ -27,10 +36,12 @@ def executed(tmp_path, monkeypatch):
     home = tmp_path / "home"
     (home / ".cache").mkdir(parents=True)
     (paths.cache() / "assets").mkdir(parents=True, exist_ok=True)
-    (home / ".cache" / "assets").symlink_to(paths.cache() / "assets")  # but none of the project's answers
+    (home / ".cache" / "assets").symlink_to(
+        paths.cache() / "assets"
+    )  # but none of the project's answers
     monkeypatch.setenv("R2D_HOME", str(home))
     monkeypatch.setenv("R2D_LLM_API_KEY", KEY)
-    recipe = config.load("smoke", OVERRIDES)
+    recipe = recipes.load("smoke", OVERRIDES)
     records = data.load("triage", recipe.datasets["triage"])
     for dataset, method, seed in grid.runs(recipe, ["E4", "E5"]):
         folder = paths.run(recipe.profile, dataset, method, seed)
@@ -54,18 +65,24 @@ def executed(tmp_path, monkeypatch):
         assert done.returncode == 0, done.stderr[-3000:]
         assert {key for _, _, key in server.seen} == {f"Bearer {KEY}"}
         said = out.read_text() + done.stdout + done.stderr
-        for secret in (KEY, *(r.question for r in records.test), *(line for m in prompts() for line in m)):
+        for secret in (
+            KEY,
+            *(r.question for r in records.test),
+            *(line for m in prompts() for line in m),
+        ):
             assert secret not in said and json.dumps(secret)[1:-1] not in said
         code = [cell for cell in nbformat.read(out, as_version=4).cells if cell.cell_type == "code"]
-        return paths.runs(recipe.profile) / "results", "\n".join(str(output) for cell in code for output in cell.outputs)
+        return paths.runs(recipe.profile) / "results", "\n".join(
+            str(output) for cell in code for output in cell.outputs
+        )
 
     return run
 
 
 def prompts():
     """The longer lines of every prompt."""
-    for file in asking.PROMPTS.glob("*/*.yaml"):
-        template = asking.template(file.parent.name, file.stem)
+    for file in ask.PROMPTS.glob("*/*.yaml"):
+        template = ask.template(file.parent.name, file.stem)
         yield [line for line in template.system.splitlines() if len(line) > 40]
 
 
@@ -78,7 +95,11 @@ def decider(records):
         if note in truth:
             return json.dumps({"label": truth[note], "rationale": "The findings fit it."})
         label = request["messages"][1]["content"].split("<<<LABEL\n")[1].split("\nLABEL>>>")[0]
-        return json.dumps({"rationale": f"The main finding leads to this: {label if len(note) % 2 else 'wait and see'}."})
+        return json.dumps(
+            {
+                "rationale": f"The main finding leads to this: {label if len(note) % 2 else 'wait and see'}."
+            }
+        )
 
     return servers.answering(rule)
 
@@ -87,16 +108,28 @@ def test_zero_shot_models_are_asked_and_tabled_and_nothing_secret_is_left(execut
     results, said = executed("05_zero_shot_llms", decider)
     table = pd.read_csv(results / "zero_shot.csv").set_index("name")
     assert list(table.index) == ["smollm2", "majority", "sft-full", "r2d-full", "r2d-qlora"]
-    assert (table["cases"] == 4).all() and table.loc["smollm2", ["accuracy", "parse_rate"]].tolist() == [1, 1]
+    assert (table["cases"] == 4).all() and table.loc[
+        "smollm2", ["accuracy", "parse_rate"]
+    ].tolist() == [1, 1]
     kept = (results / "written_rationales.jsonl").read_text().splitlines()
-    assert f"A server: {len(kept)} of 4 accepted" in said and "rejected" in said and said.count("nurse: ") == 4
+    assert (
+        f"A server: {len(kept)} of 4 accepted" in said
+        and "rejected" in said
+        and said.count("nurse: ") == 4
+    )
     assert "is 1000 times smaller than" in said
 
 
-def test_a_judge_that_passed_is_tabled_beside_its_qualification_and_nothing_secret_is_left(executed):
+def test_a_judge_that_passed_is_tabled_beside_its_qualification_and_nothing_secret_is_left(
+    executed,
+):
     results, said = executed("07_llm_judge", lambda records: examiner(records.test))
-    scores, tests = (pd.read_csv(results / f"{name}.csv") for name in ("judge", "judge_qualification"))
-    assert tests["passed"].all() and scores["qualified"].all() and (scores["missing_rate"] == 0).all()
+    scores, tests = (
+        pd.read_csv(results / f"{name}.csv") for name in ("judge", "judge_qualification")
+    )
+    assert (
+        tests["passed"].all() and scores["qualified"].all() and (scores["missing_rate"] == 0).all()
+    )
     means = scores[scores["criterion"] == "correctness"].set_index("method")["mean"]
     assert means["r2d-full"] == 5 and means["dss-full"] == 2 and len(scores) == 3 * 4
     assert (pd.read_csv(results / "judge_injection.csv")["shift"] == 0).all()

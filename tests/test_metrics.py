@@ -8,8 +8,9 @@ from nltk.translate.bleu_score import SmoothingFunction
 from sacrebleu.metrics import BLEU
 from sklearn.metrics import accuracy_score, f1_score
 
-from r2d import R2DError, metrics
-from r2d.settings import MetricSettings
+from r2d.errors import R2DError
+from r2d.evaluation import metrics
+from r2d.recipes.settings import MetricSettings
 
 LABELS = ("yes", "no", "maybe")
 GOLD = ["yes", "yes", "no", "no", "yes", "no", "yes"]
@@ -67,7 +68,9 @@ def test_unseen_label_is_wrong_and_not_another_class():
 
 
 def test_label_nobody_uses_still_counts_in_macro_f1():
-    assert metrics.classification(["yes", "no"], ["yes", "no"], LABELS)["macro_f1"] == pytest.approx(2 / 3)
+    assert metrics.classification(["yes", "no"], ["yes", "no"], LABELS)[
+        "macro_f1"
+    ] == pytest.approx(2 / 3)
 
 
 def test_gold_label_outside_the_set_and_unequal_lengths_are_refused():
@@ -106,7 +109,9 @@ def test_blank_text_scores_zero(blank):
 
 
 def test_sentence_bleu_of_a_batch_equals_one_by_one():
-    alone = [metrics.sentence_bleu([r], [c])[0] for r, c in zip(REFERENCES, CANDIDATES, strict=True)]
+    alone = [
+        metrics.sentence_bleu([r], [c])[0] for r, c in zip(REFERENCES, CANDIDATES, strict=True)
+    ]
     assert metrics.sentence_bleu(REFERENCES, CANDIDATES) == alone
 
 
@@ -114,7 +119,10 @@ def test_corpus_bleu_is_sacrebleus_with_its_signature():
     bleu = BLEU()
     direct = bleu.corpus_score(CANDIDATES, [REFERENCES])
     found = metrics.corpus_bleu(REFERENCES, CANDIDATES)
-    assert (found["score"], found["signature"]) == (pytest.approx(direct.score), str(bleu.get_signature()))
+    assert (found["score"], found["signature"]) == (
+        pytest.approx(direct.score),
+        str(bleu.get_signature()),
+    )
     assert "tok:13a" in found["signature"] and "smooth:exp" in found["signature"]
 
 
@@ -135,23 +143,35 @@ def test_corpus_bleu_interval_smooths_as_the_score_does():
 
 def test_reason_is_named_when_its_words_stand_in_the_rationale_whatever_case_and_spacing():
     reasons = ["Chest  pain", "chest pain", "chest pain", "", "chest pain"]
-    rationales = ["Sudden CHEST\npain since noon", "No chest pain", "Pain in the chest", "Anything", " "]
+    rationales = [
+        "Sudden CHEST\npain since noon",
+        "No chest pain",
+        "Pain in the chest",
+        "Anything",
+        " ",
+    ]
     assert metrics.names_reason(reasons, rationales) == [1, 1, 0, None, 0]
 
 
 def test_evaluation_holds_every_measure_with_interval_and_is_plain_json(no_model):
     rows = predictions(
-        rationale_given_gold=REFERENCES, label_from_rationale=["yes", "no", "yes"], reason=["chest pain", "x", ""]
+        rationale_given_gold=REFERENCES,
+        label_from_rationale=["yes", "no", "yes"],
+        reason=["chest pain", "x", ""],
     )
     found = metrics.evaluate(rows, LABELS, MetricSettings(bertscore="minilm", resamples=100))
     assert json.loads(json.dumps(found, allow_nan=False)) == found
     rationale = {"sentence_bleu", "corpus_bleu", "bertscore_f1", "names_reason"}
     expected = {"accuracy", "macro_f1", "invalid_rate", "consistency", "sufficiency"}
-    assert set(found["metrics"]) == expected | rationale | {f"{name}_given_gold" for name in rationale}
+    assert set(found["metrics"]) == expected | rationale | {
+        f"{name}_given_gold" for name in rationale
+    }
     for measure in found["metrics"].values():
         assert measure["interval"][0] - 1e-9 <= measure["value"] <= measure["interval"][1] + 1e-9
     values = {name: measure["value"] for name, measure in found["metrics"].items()}
-    assert values["consistency"] == pytest.approx(1 / 3) and values["sufficiency"] == pytest.approx(2 / 3)
+    assert values["consistency"] == pytest.approx(1 / 3) and values["sufficiency"] == pytest.approx(
+        2 / 3
+    )
     assert values["names_reason"] == 0.5 and found["metrics"]["names_reason"]["n"] == 2
     assert values["corpus_bleu_given_gold"] == pytest.approx(100)
     assert found["per_example"]["predicted"] == ["yes", None, "no"]
@@ -159,21 +179,29 @@ def test_evaluation_holds_every_measure_with_interval_and_is_plain_json(no_model
 
 
 def test_signatures_carry_the_versions_that_move_scores(no_model):
-    found = metrics.evaluate(predictions(), LABELS, MetricSettings(bertscore="m", bertscore_layer=3))["signatures"]
-    assert f"NLTK {nltk.__version__}" in found["sentence_bleu"] and "method4" in found["sentence_bleu"]
+    found = metrics.evaluate(
+        predictions(), LABELS, MetricSettings(bertscore="m", bertscore_layer=3)
+    )["signatures"]
+    assert (
+        f"NLTK {nltk.__version__}" in found["sentence_bleu"] and "method4" in found["sentence_bleu"]
+    )
     assert "scikit-learn" in found["labels"] and "1000 resamples" in found["intervals"]
     assert found["bertscore_f1"] == "m_L3"
 
 
 def test_method_that_writes_no_rationale_has_no_rationale_measures():
-    found = metrics.evaluate(predictions(rationale=["", "", ""]), LABELS, MetricSettings(bertscore="minilm"))
+    found = metrics.evaluate(
+        predictions(rationale=["", "", ""]), LABELS, MetricSettings(bertscore="minilm")
+    )
     assert set(found["metrics"]) == {"accuracy", "macro_f1", "invalid_rate"}
     assert set(found["per_example"]) == {"id", "gold", "predicted", "correct"}
     assert "bertscore_f1" not in found["signatures"]
 
 
 def test_one_blank_rationale_among_others_scores_zero():
-    rows = predictions(rationale=[REFERENCES[0], "", REFERENCES[2]], reason=["chest", "fever", "headache"])
+    rows = predictions(
+        rationale=[REFERENCES[0], "", REFERENCES[2]], reason=["chest", "fever", "headache"]
+    )
     found = metrics.evaluate(rows, LABELS, MetricSettings(bertscore="minilm"))["per_example"]
     for name in ("sentence_bleu", "bertscore_f1", "names_reason"):
         assert found[name] == pytest.approx([1, 0, 1], abs=1e-5)
@@ -188,11 +216,18 @@ def test_any_spelling_of_the_reason_counts_as_naming_it():
 def test_rationales_are_compared_where_there_is_a_gold_one(no_model):
     whole = predictions()
     partly = [p | ({"rationale_gold": ""} if i % 2 else {}) for i, p in enumerate(whole)]
-    measure = lambda rows: metrics.evaluate(rows, LABELS, MetricSettings(bertscore="minilm", resamples=100))  # noqa: E731
+    measure = lambda rows: metrics.evaluate(
+        rows, LABELS, MetricSettings(bertscore="minilm", resamples=100)
+    )  # noqa: E731
     found, alone = measure(partly), measure(whole[::2])
     for name in ("sentence_bleu", "bertscore_f1", "corpus_bleu"):
         assert found["metrics"][name]["n"] == len(whole[::2]) < found["n"]
         assert found["metrics"][name]["value"] == pytest.approx(alone["metrics"][name]["value"])
-    assert [v is None for v in found["per_example"]["sentence_bleu"]] == [bool(i % 2) for i in range(len(whole))]
+    assert [v is None for v in found["per_example"]["sentence_bleu"]] == [
+        bool(i % 2) for i in range(len(whole))
+    ]
     bare = measure([p | {"rationale_gold": ""} for p in whole])
-    assert not {"sentence_bleu", "bertscore_f1", "corpus_bleu"} & set(bare["metrics"]) and "accuracy" in bare["metrics"]
+    assert (
+        not {"sentence_bleu", "bertscore_f1", "corpus_bleu"} & set(bare["metrics"])
+        and "accuracy" in bare["metrics"]
+    )

@@ -8,7 +8,9 @@ import time
 import nbformat
 import pytest
 
-from r2d import R2DError, config, notebook, paths
+from r2d import paths, recipes
+from r2d.errors import R2DError
+from r2d.experiments import notebook
 
 NOTEBOOKS = sorted(paths.NOTEBOOKS.glob("*.ipynb"))
 every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda p: p.stem)
@@ -62,7 +64,9 @@ def test_its_code_only_calls_the_package(path):
         tree = ast.walk(ast.parse(cell.source))  # a magic or a shell command would not parse
         kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
         assert not [n for n in tree if isinstance(n, kinds)]
-        assert not re.search(r"""['"](/|~|[A-Z]:\\|\.\./)|chdir|pip install|get_ipython|login\(""", cell.source), cell.source
+        assert not re.search(
+            r"""['"](/|~|[A-Z]:\\|\.\./)|chdir|pip install|get_ipython|login\(""", cell.source
+        ), cell.source
 
 
 @every_notebook
@@ -82,8 +86,11 @@ def test_it_has_one_cell_of_few_typed_literal_parameters_with_comments(path):
 @every_notebook
 def test_its_defaults_name_things_that_the_default_recipe_has(path):
     given = notebook.declared(path)
-    recipe = config.load(given["profile"], given["overrides"])
-    assert given.get("dataset", "triage") in recipe.datasets and given.get("method", "majority") in recipe.methods
+    recipe = recipes.load(given["profile"], given["overrides"])
+    assert (
+        given.get("dataset", "triage") in recipe.datasets
+        and given.get("method", "majority") in recipe.methods
+    )
 
 
 @every_notebook
@@ -99,7 +106,12 @@ def test_it_says_what_it_reads_writes_and_what_is_next(path):
 
 @every_notebook
 def test_it_asserts_what_it_claims(path):
-    checks = [n for c in cells(path, "code") for n in ast.walk(ast.parse(c.source)) if isinstance(n, ast.Assert)]
+    checks = [
+        n
+        for c in cells(path, "code")
+        for n in ast.walk(ast.parse(c.source))
+        if isinstance(n, ast.Assert)
+    ]
     assert checks or path.stem.startswith("00")
 
 
@@ -111,8 +123,14 @@ def test_the_overview_maps_every_other_notebook():
 @pytest.mark.parametrize(
     ("given", "said"),
     [
-        ({"datset": "triage"}, r"03_stage2.ipynb declares no parameter 'datset'; did you mean 'dataset'"),
-        ({"colour": "red"}, r"no parameter 'colour'; it has profile, dataset, method, seed, overrides"),
+        (
+            {"datset": "triage"},
+            r"03_stage2.ipynb declares no parameter 'datset'; did you mean 'dataset'",
+        ),
+        (
+            {"colour": "red"},
+            r"no parameter 'colour'; it has profile, dataset, method, seed, overrides",
+        ),
         ({"seed": "one"}, r"parameter 'seed' is 'one'; give a int like 1"),
         ({"seed": 1.5}, r"parameter 'seed' is 1.5; give a int"),
         ({"seed": True}, r"parameter 'seed' is True; give a int"),
@@ -129,29 +147,57 @@ def test_a_bad_parameter_is_an_error_before_a_kernel_starts(given, said, tmp_pat
 
 
 def test_an_unknown_notebook_lists_the_known_ones(tmp_path, no_kernel):
-    with pytest.raises(R2DError, match="no notebook '03_stage3'; choose one of 00_overview, 01_data"):
+    with pytest.raises(
+        R2DError, match="no notebook '03_stage3'; choose one of 00_overview, 01_data"
+    ):
         notebook.execute("03_stage3", tmp_path / "out.ipynb", {})
 
 
 def test_the_command_line_reads_values_as_they_are_meant(monkeypatch, tmp_path):
     asked = []
-    monkeypatch.setattr("papermill.execute_notebook", lambda source, out, given, **options: asked.append((given, options)))
-    values = ["profile=smoke", "seed=2", 'overrides={"train.common.lr": 5e-05, "lora.r": 4}', "method=r2d-full"]
-    monkeypatch.setattr(sys, "argv", ["r2d.notebook", "03_stage2", str(tmp_path / "o.ipynb"), *(f"-p{v}" for v in values)])
+    monkeypatch.setattr(
+        "papermill.execute_notebook",
+        lambda source, out, given, **options: asked.append((given, options)),
+    )
+    values = [
+        "profile=smoke",
+        "seed=2",
+        'overrides={"train.common.lr": 5e-05, "lora.r": 4}',
+        "method=r2d-full",
+    ]
+    monkeypatch.setattr(
+        sys,
+        "argv",
+        ["r2d.notebook", "03_stage2", str(tmp_path / "o.ipynb"), *(f"-p{v}" for v in values)],
+    )
     assert notebook.main() == 0
     ((given, options),) = asked
-    assert given == {"profile": "smoke", "seed": 2, "overrides": {"train.common.lr": 5e-5, "lora.r": 4}, "method": "r2d-full"}
+    assert given == {
+        "profile": "smoke",
+        "seed": 2,
+        "overrides": {"train.common.lr": 5e-5, "lora.r": 4},
+        "method": "r2d-full",
+    }
     assert options["kernel_name"] == "python3"
 
 
-def test_the_command_line_ends_with_2_and_a_sentence_for_a_bad_parameter(monkeypatch, tmp_path, capsys, no_kernel):
-    monkeypatch.setattr(sys, "argv", ["r2d.notebook", "01_data", str(tmp_path / "o.ipynb"), "-p", "exampels=2"])
+def test_the_command_line_ends_with_2_and_a_sentence_for_a_bad_parameter(
+    monkeypatch, tmp_path, capsys, no_kernel
+):
+    monkeypatch.setattr(
+        sys, "argv", ["r2d.notebook", "01_data", str(tmp_path / "o.ipynb"), "-p", "exampels=2"]
+    )
     assert notebook.main() == 2
     captured = capsys.readouterr()
-    assert captured.err == "01_data.ipynb declares no parameter 'exampels'; did you mean 'examples'?\n" and captured.out == ""
+    assert (
+        captured.err == "01_data.ipynb declares no parameter 'exampels'; did you mean 'examples'?\n"
+        and captured.out == ""
+    )
 
 
-def test_a_failing_cell_ends_with_1_names_its_error_and_keeps_the_notebook(monkeypatch, tmp_path, capfd):
+def test_a_failing_cell_ends_with_1_names_its_error_and_keeps_the_notebook(
+    monkeypatch, tmp_path, capfd
+):
     broken = nbformat.read(paths.NOTEBOOKS / "00_overview.ipynb", as_version=4)
     broken.cells = [c for c in broken.cells if "parameters" in c.metadata.get("tags", [])]
     broken.cells.append(nbformat.v4.new_code_cell("raise ValueError('no luck')"))

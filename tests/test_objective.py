@@ -6,8 +6,17 @@ from fractions import Fraction
 import pytest
 import torch
 
-from r2d import R2DError
-from r2d.objective import IGNORE, OBJECTIVES, coins, combine, label_weight, named, sampling_probability, token_loss
+from r2d.errors import R2DError
+from r2d.method.objective import (
+    IGNORE,
+    OBJECTIVES,
+    coins,
+    combine,
+    label_weight,
+    named,
+    sampling_probability,
+    token_loss,
+)
 
 TOTALS = (20, 97, 1000, 30_000)  # 30,000 is the paper's
 
@@ -26,7 +35,11 @@ def test_label_weight_rises_to_0_7_over_the_first_twentieth_of_the_steps(total):
 @pytest.mark.parametrize("total", TOTALS)
 def test_sampling_starts_after_warm_up_and_climbs_to_its_cap(total):
     for step in steps_of(total):
-        exact = 0 if 20 * step < total else min(Fraction(9, 10), Fraction(20 * step - total, 12 * total))
+        exact = (
+            0
+            if 20 * step < total
+            else min(Fraction(9, 10), Fraction(20 * step - total, 12 * total))
+        )
         assert sampling_probability(step, total) == pytest.approx(float(exact), abs=1e-12)
 
 
@@ -57,7 +70,9 @@ def test_schedules_never_fall():
 @pytest.mark.parametrize("share", [0.1, 0.5, 0.9])
 def test_coins_come_up_in_their_share_and_vary_with_seed_and_step(share):
     tosses = torch.stack([coins(seed, step, 64, share) for seed in range(5) for step in range(40)])
-    assert tosses.float().mean().item() == pytest.approx(share, abs=4 * (share * (1 - share) / tosses.numel()) ** 0.5)
+    assert tosses.float().mean().item() == pytest.approx(
+        share, abs=4 * (share * (1 - share) / tosses.numel()) ** 0.5
+    )
     assert len({tuple(row.tolist()) for row in tosses}) > 190
 
 
@@ -89,7 +104,10 @@ def test_each_method_trains_its_own_tasks():
 
 
 def test_each_method_follows_its_own_schedule():
-    at = {name: [(o.weight(s, 1000), o.probability(s, 1000)) for s in (0, 50, 1000)] for name, o in OBJECTIVES.items()}
+    at = {
+        name: [(o.weight(s, 1000), o.probability(s, 1000)) for s in (0, 50, 1000)]
+        for name, o in OBJECTIVES.items()
+    }
     assert at == {
         "stage1": [(0, 0)] * 3,
         "sft": [(1, 0)] * 3,
@@ -102,7 +120,9 @@ def test_each_method_follows_its_own_schedule():
 
 def test_only_stage_2_delays_the_choice_of_its_checkpoint():
     starts = {name: objective.selection_start(1000) for name, objective in OBJECTIVES.items()}
-    assert starts == {name: pytest.approx(650 if name.startswith("r2d") else 0) for name in OBJECTIVES}
+    assert starts == {
+        name: pytest.approx(650 if name.startswith("r2d") else 0) for name in OBJECTIVES
+    }
     assert named("r2d", {"select_after_ramp": False}).selection_start(1000) == 0
 
 

@@ -20,14 +20,19 @@ from r2d import paths
 BRIEF = "jupyterlab papermill torch transformers peft bitsandbytes datasets seaborn bert-score sacrebleu".split()
 PROJECT = tomllib.loads((paths.ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
 DIRECT = {
-    canonicalize_name(r.name): r for r in map(Requirement, PROJECT["dependencies"] + PROJECT["optional-dependencies"]["test"])
+    canonicalize_name(r.name): r
+    for r in map(Requirement, PROJECT["dependencies"] + PROJECT["optional-dependencies"]["test"])
 }
 
 
 def environment() -> tuple[list[str], list[str]]:
     """What conda installs and what pip installs by environment.yml."""
-    listed = yaml.safe_load((paths.ROOT / "environment.yml").read_text(encoding="utf-8"))["dependencies"]
-    return [e for e in listed if isinstance(e, str)], next(e["pip"] for e in listed if isinstance(e, dict))
+    listed = yaml.safe_load((paths.ROOT / "environment.yml").read_text(encoding="utf-8"))[
+        "dependencies"
+    ]
+    return [e for e in listed if isinstance(e, str)], next(
+        e["pip"] for e in listed if isinstance(e, dict)
+    )
 
 
 def pinned() -> dict[str, Version]:
@@ -40,7 +45,11 @@ def imported(source: str) -> set[str]:
     """Top-level names that Python source imports; notebook magics are left out."""
     tree = ast.parse("\n".join(line for line in source.splitlines() if not line.startswith("%")))
     found = {a.name for node in ast.walk(tree) if isinstance(node, ast.Import) for a in node.names}
-    found |= {n.module for n in ast.walk(tree) if isinstance(n, ast.ImportFrom) and n.module and not n.level}
+    found |= {
+        n.module
+        for n in ast.walk(tree)
+        if isinstance(n, ast.ImportFrom) and n.module and not n.level
+    }
     return {name.partition(".")[0] for name in found}
 
 
@@ -80,12 +89,18 @@ def test_pins_fit_cpu_and_cuda_builds_alike():
 def test_every_place_asks_for_the_same_python():
     lowest = re.fullmatch(r">=(3\.\d+)", PROJECT["requires-python"])[1]
     assert f"python={lowest}" in environment()[0]
-    assert f"sys.version_info < ({lowest.replace('.', ', ')})" in (paths.ROOT / "run_all.sh").read_text(encoding="utf-8")
+    assert f"sys.version_info < ({lowest.replace('.', ', ')})" in (
+        paths.ROOT / "run_all.sh"
+    ).read_text(encoding="utf-8")
 
 
 def test_every_import_belongs_to_a_declared_dependency():
     owners = packages_distributions()
-    known = set(sys.stdlib_module_names) | {"r2d"} | {path.stem for path in Path(__file__).parent.glob("*.py")}
+    known = (
+        set(sys.stdlib_module_names)
+        | {"r2d"}
+        | {path.stem for path in Path(__file__).parent.glob("*.py")}
+    )
     undeclared = {}
     for path, source in sources():
         for name in imported(source) - known:
@@ -96,5 +111,7 @@ def test_every_import_belongs_to_a_declared_dependency():
 
 def test_one_version_everywhere():
     citation = yaml.safe_load((paths.ROOT / "CITATION.cff").read_text(encoding="utf-8"))
-    newest = re.search(r"^## \[([^]]+)]", (paths.ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE)[1]
+    newest = re.search(
+        r"^## \[([^]]+)]", (paths.ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE
+    )[1]
     assert str(citation["version"]) == newest == r2d.__version__

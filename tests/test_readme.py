@@ -8,18 +8,25 @@ import sys
 import pytest
 
 from r2d import __main__ as command_line
-from r2d import config, paths
+from r2d import paths, recipes
 
 TEXT = (paths.ROOT / "README.md").read_text(encoding="utf-8")
 BLOCKS = re.findall(r"```bash\n(.*?)```", TEXT, re.DOTALL)
-COMMANDS = [line.split("#")[0].strip() for block in BLOCKS for line in block.splitlines() if line.split("#")[0].strip()]
+COMMANDS = [
+    line.split("#")[0].strip()
+    for block in BLOCKS
+    for line in block.splitlines()
+    if line.split("#")[0].strip()
+]
 OURS = [c for c in COMMANDS if c.startswith("./run_all.sh")]
 MODULES = [c for c in COMMANDS if " -m " in c]
 
 
 @pytest.fixture(scope="module")
 def usage() -> str:
-    return subprocess.run([paths.ROOT / "run_all.sh", "--help"], capture_output=True, text=True, check=True).stdout
+    return subprocess.run(
+        [paths.ROOT / "run_all.sh", "--help"], capture_output=True, text=True, check=True
+    ).stdout
 
 
 @pytest.mark.parametrize("command", OURS)
@@ -28,14 +35,22 @@ def test_run_all_knows_what_the_readme_asks_of_it(command, usage):
     if words[:1] == ["your-data"]:
         command_line.parser().parse_args(words)
         return
-    profile = next((w for w in words if w in config.profiles()), "mini")
-    assert all(word in usage for word in words if word.startswith("--") and word != "--help" or word in ("test", "lab", "report"))
+    profile = next((w for w in words if w in recipes.profiles()), "mini")
+    assert all(
+        word in usage
+        for word in words
+        if word.startswith("--") and word != "--help" or word in ("test", "lab", "report")
+    )
     if "--only" in words:
-        assert set(words[words.index("--only") + 1].split(",")) <= set(config.load(profile).experiments)
+        assert set(words[words.index("--only") + 1].split(",")) <= set(
+            recipes.load(profile).experiments
+        )
     if "--set" in words:
-        config.load(profile, config.settings_of([words[words.index("--set") + 1]]))
+        recipes.load(profile, recipes.settings_of([words[words.index("--set") + 1]]))
     if "--on" in words:
-        assert (paths.NOTEBOOKS / "workflow" / words[words.index("--on") + 1] / "config.yaml").is_file()
+        assert (
+            paths.NOTEBOOKS / "workflow" / words[words.index("--on") + 1] / "config.yaml"
+        ).is_file()
 
 
 @pytest.mark.parametrize("command", MODULES)
@@ -45,10 +60,16 @@ def test_the_packages_own_commands_take_what_the_readme_gives_them(command):
         command_line.parser().parse_args(words)
         return
     assert importlib.util.find_spec(name)
-    said = subprocess.run([sys.executable, "-m", name, "--help"], capture_output=True, text=True, check=True, cwd=paths.ROOT)
+    said = subprocess.run(
+        [sys.executable, "-m", name, "--help"],
+        capture_output=True,
+        text=True,
+        check=True,
+        cwd=paths.ROOT,
+    )
     assert all(word in said.stdout for word in words if word.startswith("-"))
     if name == "r2d.run":
-        recipe = config.load(words[0])
+        recipe = recipes.load(words[0])
         assert words[1] in recipe.datasets and words[2] in recipe.methods and int(words[3])
 
 

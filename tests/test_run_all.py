@@ -14,7 +14,8 @@ from pathlib import Path
 import pytest
 import yaml
 
-from r2d import R2DError, config, paths
+from r2d import paths, recipes
+from r2d.errors import R2DError
 
 BASH = shutil.which("bash")
 TOOLS = "bash env cat cksum sed tr mkdir cp date tail grep sort nproc sleep".split()
@@ -39,7 +40,11 @@ class Project:
     """A copy of what `run_all.sh` looks at, and a PATH on which the only Python is the stand-in."""
 
     def __init__(self, folder: Path):
-        self.root, self.bin, self.calls_file = folder / "a project", folder / "bin", folder / "calls"
+        self.root, self.bin, self.calls_file = (
+            folder / "a project",
+            folder / "bin",
+            folder / "calls",
+        )
         for part in ("r2d/recipes", "notebooks/workflow"):
             shutil.copytree(paths.ROOT / part, self.root / part)
         for part in ("run_all.sh", "pyproject.toml", "constraints.txt"):
@@ -63,7 +68,14 @@ class Project:
 
     def run(self, *arguments: str, **env: str) -> subprocess.CompletedProcess:
         command = [BASH, str(self.root / "run_all.sh"), *arguments]
-        return subprocess.run(command, env=self.env | env, cwd=self.root.parent, capture_output=True, text=True, timeout=30)
+        return subprocess.run(
+            command,
+            env=self.env | env,
+            cwd=self.root.parent,
+            capture_output=True,
+            text=True,
+            timeout=30,
+        )
 
     def calls(self, start: str) -> list[str]:
         lines = self.calls_file.read_text().splitlines() if self.calls_file.exists() else []
@@ -81,7 +93,7 @@ def test_help_answers_at_once_without_python(tmp_path):
     done = subprocess.run(command, env={"PATH": str(tmp_path)}, capture_output=True, text=True)
     assert time.monotonic() - started < 1
     assert (done.returncode, done.stderr) == (0, "")
-    assert f"Profiles: {' '.join(config.profiles())}" in done.stdout
+    assert f"Profiles: {' '.join(recipes.profiles())}" in done.stdout
 
 
 @pytest.mark.parametrize("script", ["run_all.sh", ".ci/run"])
@@ -114,7 +126,7 @@ def test_a_wrong_word_stops_with_one_sentence_before_python_starts(project, argu
 
 
 def test_every_experiment_of_every_recipe_may_be_chosen(project):
-    for profile in config.profiles():
+    for profile in recipes.profiles():
         recipe = yaml.safe_load((paths.RECIPES / f"{profile}.yaml").read_text(encoding="utf-8"))
         done = project.run(profile, "--dry-run", "--only", ",".join(recipe["experiments"]))
         assert done.returncode == 0, done.stderr
@@ -156,11 +168,20 @@ def test_an_old_python_is_passed_over(project):
 
 def test_no_usable_python_is_said_in_a_sentence(project):
     nothing = project.run(TOO_OLD="1")
-    assert (nothing.returncode, nothing.stderr.count("\n")) == (1, 1) and "No Python 3.11" in nothing.stderr
+    assert (nothing.returncode, nothing.stderr.count("\n")) == (
+        1,
+        1,
+    ) and "No Python 3.11" in nothing.stderr
     active = project.run(TOO_OLD="1", VIRTUAL_ENV=project.environment("old"))
-    assert (active.returncode, active.stderr.count("\n")) == (1, 1) and "no working Python" in active.stderr
+    assert (active.returncode, active.stderr.count("\n")) == (
+        1,
+        1,
+    ) and "no working Python" in active.stderr
     absent = project.run("--no-install")
-    assert (absent.returncode, absent.stderr.count("\n")) == (1, 1) and "--no-install" in absent.stderr
+    assert (absent.returncode, absent.stderr.count("\n")) == (
+        1,
+        1,
+    ) and "--no-install" in absent.stderr
 
 
 def test_installation_happens_again_only_when_the_requirements_change(project):
@@ -189,7 +210,10 @@ def test_the_workflow_gets_profile_experiments_and_cores(project):
         f"-m snakemake --snakefile notebooks/Snakefile --directory {root} --workflow-profile notebooks/workflow"
         " --cores 3 --config profile=smoke only=E1"
     ]
-    assert yaml.safe_load((root / "notebooks/workflow/config.yaml").read_text())["rerun-incomplete"] is True
+    assert (
+        yaml.safe_load((root / "notebooks/workflow/config.yaml").read_text())["rerun-incomplete"]
+        is True
+    )
 
 
 @pytest.mark.parametrize(
@@ -203,7 +227,9 @@ def test_the_workflow_gets_profile_experiments_and_cores(project):
         (["--gpus", "0"], {"NVIDIA": "0 1"}, "", ""),
     ],
 )
-def test_as_many_gpu_jobs_run_as_there_are_gpus_and_a_cpu_limits_none(project, arguments, env, limit, devices):
+def test_as_many_gpu_jobs_run_as_there_are_gpus_and_a_cpu_limits_none(
+    project, arguments, env, limit, devices
+):
     smi = project.bin / "nvidia-smi"
     smi.write_text('#!/usr/bin/env bash\n[ -n "${NVIDIA-}" ] || exit 9\nprintf "%s\\n" $NVIDIA\n')
     smi.chmod(0o755)
@@ -225,10 +251,16 @@ def test_a_cluster_gets_its_profile_and_its_plugins(project):
 
 def test_changed_settings_run_under_a_name_of_their_own(project):
     done = project.run("--set", "train.common.batch=16", "--set", "note=a b")
-    assert project.calls("notebooks/workflow/overrides.py")[0].endswith("mini train.common.batch=16 note=a b")
+    assert project.calls("notebooks/workflow/overrides.py")[0].endswith(
+        "mini train.common.batch=16 note=a b"
+    )
     own = f"{project.root}/runs/mini+abc123"
-    assert project.calls("-m snakemake")[0].endswith(f"--config profile=mini --configfile {own}/logs/overrides.json")
-    assert f"{own}/notebooks/" in done.stdout and f"{project.root}/figures/mini+abc123/" in done.stdout
+    assert project.calls("-m snakemake")[0].endswith(
+        f"--config profile=mini --configfile {own}/logs/overrides.json"
+    )
+    assert (
+        f"{own}/notebooks/" in done.stdout and f"{project.root}/figures/mini+abc123/" in done.stdout
+    )
 
 
 def test_relative_folders_are_those_of_the_caller(project):
@@ -238,8 +270,18 @@ def test_relative_folders_are_those_of_the_caller(project):
 
 
 def test_the_terminal_shows_what_is_at_work_how_far_it_is_and_how_long_it_takes(project):
-    lines = ["total      4", "Job 7: triage r2d seed 1", "sleep", "Finished jobid: 7 (Rule: run)", "Job 8: 06_metrics"]
-    lines += ["Job 8 has been submitted with SLURM jobid 3 (log: x).", "Finished jobid: 8 (Rule: results)", "Finished jobid: 0"]
+    lines = [
+        "total      4",
+        "Job 7: triage r2d seed 1",
+        "sleep",
+        "Finished jobid: 7 (Rule: run)",
+        "Job 8: 06_metrics",
+    ]
+    lines += [
+        "Job 8 has been submitted with SLURM jobid 3 (log: x).",
+        "Finished jobid: 8 (Rule: results)",
+        "Finished jobid: 0",
+    ]
     workflow = "; ".join("sleep 1.1" if line == "sleep" else f"echo '{line}'" for line in lines)
     done = project.run("--no-install", VIRTUAL_ENV=project.environment("active"), WORKFLOW=workflow)
     said = re.sub(r"\d\d:\d\d", "time", done.stdout).splitlines()
@@ -253,7 +295,9 @@ def test_a_dry_run_is_an_estimate_of_the_plan_and_writes_nothing(project):
     options = ("--no-install", "--set", "train.common.batch=16", "--dry-run")
     done = project.run(*options, WORKFLOW="echo 'Job 1: 01_data triage'", **active)
     assert (done.returncode, done.stdout) == (0, "plan: Job 1: 01_data triage\n")
-    assert project.calls("-m r2d.estimate") == ['-m r2d.estimate mini --overrides {"train.common.batch": 16}']
+    assert project.calls("-m r2d.estimate") == [
+        '-m r2d.estimate mini --overrides {"train.common.batch": 16}'
+    ]
     refused = "echo 'R2DError in file \"Snakefile\", line 3:'; echo 'Recipe: no.'; exit 1"
     failed = project.run("--no-install", "--dry-run", WORKFLOW=refused, **active)
     assert (failed.returncode, failed.stdout, failed.stderr) == (1, "", "Recipe: no.\n")
@@ -275,7 +319,9 @@ def test_a_failed_notebook_is_named_with_its_sentence(project):
     logs.mkdir(parents=True)
     (logs / "01_data.ipynb").touch()
     (logs / "01_data.log").write_text("Traceback\nr2d.R2DError: File x.csv, row 3: no label.\n")
-    reported = f"    log: {logs}/01_data.ipynb, {logs}/01_data.log (check log file(s) for error details)"
+    reported = (
+        f"    log: {logs}/01_data.ipynb, {logs}/01_data.log (check log file(s) for error details)"
+    )
     done = project.run(WORKFLOW=f"echo '{reported}'; exit 1")
     assert done.returncode == 1 and "Done" not in done.stdout
     assert f"  {logs}/01_data.ipynb\n    File x.csv, row 3: no label." in done.stderr
@@ -288,7 +334,9 @@ def test_a_failed_step_without_a_notebook_is_named_by_its_log(project):
 
 
 def test_a_recipe_that_does_not_load_is_reported_by_its_sentence(project):
-    done = project.run(WORKFLOW="echo 'R2DError in file \"Snakefile\", line 3:'; echo 'Recipe mini.yaml: no.'; echo more; exit 1")
+    done = project.run(
+        WORKFLOW="echo 'R2DError in file \"Snakefile\", line 3:'; echo 'Recipe mini.yaml: no.'; echo more; exit 1"
+    )
     assert done.returncode == 1
     assert "Recipe mini.yaml: no." in done.stderr and "more" not in done.stderr
 
@@ -305,7 +353,13 @@ def test_a_lock_is_released_only_on_request(project):
 def test_stopping_the_script_stops_what_it_started(project, wanted):
     waiting = {"WORKFLOW": 'sleep 60 & echo $! >"$HOME/child"; wait'}
     command = [BASH, str(project.root / "run_all.sh")]
-    running = subprocess.Popen(command, env=project.env | waiting, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+    running = subprocess.Popen(
+        command,
+        env=project.env | waiting,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     child = project.root.parent / "child"
     until(lambda: child.exists() and child.read_text().strip())
     running.send_signal(wanted)
@@ -316,27 +370,41 @@ def test_stopping_the_script_stops_what_it_started(project, wanted):
 
 def test_tests_and_lab_hand_their_arguments_on(project):
     assert project.run("test", "-k", "two words").returncode == 0
-    assert project.calls("-m pytest") == ["-m pytest --numprocesses logical --maxprocesses 4 --dist loadfile -k two words"]
+    assert project.calls("-m pytest") == [
+        "-m pytest --numprocesses logical --maxprocesses 4 --dist loadfile -k two words"
+    ]
     assert project.run("lab", "--no-browser").returncode == 0
     assert project.calls("-m jupyter") == ["-m jupyterlab --notebook-dir=notebooks --no-browser"]
-    assert project.calls("prefers") == ["prefers 1"]  # this environment's kernel, not one of the user's of the same name
+    assert project.calls("prefers") == [
+        "prefers 1"
+    ]  # this environment's kernel, not one of the user's of the same name
 
 
 def test_own_data_is_looked_for_where_the_caller_is(project):
-    assert project.run("your-data", "--train", "my tickets.csv", "--label-column", "queue").returncode == 0
-    assert project.calls("-m r2d ") == ["-m r2d your-data --train my tickets.csv --label-column queue"]
+    assert (
+        project.run("your-data", "--train", "my tickets.csv", "--label-column", "queue").returncode
+        == 0
+    )
+    assert project.calls("-m r2d ") == [
+        "-m r2d your-data --train my tickets.csv --label-column queue"
+    ]
     assert project.calls("in /") == [f"in {project.root.parent}"]
 
 
 def test_the_report_is_that_of_the_profile_and_its_settings(project):
-    assert project.run("report", "smoke").returncode == 0 and project.run("report", "--set", "note=a").returncode == 0
+    assert (
+        project.run("report", "smoke").returncode == 0
+        and project.run("report", "--set", "note=a").returncode == 0
+    )
     assert project.calls("-m r2d.report") == [
         "-m r2d.report smoke --overrides {} --open",
         '-m r2d.report mini --overrides {"train.common.batch": 16} --open',
     ]
 
 
-@pytest.mark.parametrize(("given", "seen"), [({}, "../shared/data"), ({"R2D_DATA": "/own"}, "/own")])
+@pytest.mark.parametrize(
+    ("given", "seen"), [({}, "../shared/data"), ({"R2D_DATA": "/own"}, "/own")]
+)
 def test_ci_calls_the_tests_with_the_data_beside_the_project(tmp_path, given, seen):
     (tmp_path / "shared/data").mkdir(parents=True)
     (tmp_path / "p/.ci").mkdir(parents=True)
@@ -346,32 +414,62 @@ def test_ci_calls_the_tests_with_the_data_beside_the_project(tmp_path, given, se
     script.chmod(0o755)
     (tmp_path / "chromium").symlink_to(shutil.which("true"))  # else it would be installed
     env = {"PATH": f"{tmp_path}:{os.environ['PATH']}"} | given
-    done = subprocess.run([BASH, ".ci/run"], cwd=tmp_path / "p", env=env, capture_output=True, text=True)
+    done = subprocess.run(
+        [BASH, ".ci/run"], cwd=tmp_path / "p", env=env, capture_output=True, text=True
+    )
     assert (done.returncode, done.stdout) == (0, f"test {seen}\n")
 
 
 @pytest.fixture
 def overrides(monkeypatch, tmp_path):
     monkeypatch.setenv("R2D_HOME", str(tmp_path))
-    spec = importlib.util.spec_from_file_location("overrides", paths.NOTEBOOKS / "workflow/overrides.py")
+    spec = importlib.util.spec_from_file_location(
+        "overrides", paths.NOTEBOOKS / "workflow/overrides.py"
+    )
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
 
 def test_settings_reach_the_workflow_with_their_types(overrides, tmp_path):
-    pairs = ("train.common.lr=1e-3", "train.common.batch=16", "note=it's a=b", "datasets.triage.train=null")
+    pairs = (
+        "train.common.lr=1e-3",
+        "train.common.batch=16",
+        "note=it's a=b",
+        "datasets.triage.train=null",
+    )
     name, text = overrides.main("mini", *pairs)
     seen = tmp_path / "seen.json"
     snakefile = tmp_path / "Snakefile"
-    snakefile.write_text(f"open({str(seen)!r}, 'w').write(config['overrides'])\nrule all:\n    input: []\n")
+    snakefile.write_text(
+        f"open({str(seen)!r}, 'w').write(config['overrides'])\nrule all:\n    input: []\n"
+    )
     settings = paths.runs(name) / "logs/overrides.json"
-    command = [sys.executable, "-m", "snakemake", "--snakefile", str(snakefile), "--directory", str(tmp_path), "--cores", "1"]
-    done = subprocess.run([*command, "--config", "profile=mini", "--configfile", str(settings)], capture_output=True, text=True)
+    command = [
+        sys.executable,
+        "-m",
+        "snakemake",
+        "--snakefile",
+        str(snakefile),
+        "--directory",
+        str(tmp_path),
+        "--cores",
+        "1",
+    ]
+    done = subprocess.run(
+        [*command, "--config", "profile=mini", "--configfile", str(settings)],
+        capture_output=True,
+        text=True,
+    )
     assert done.returncode == 0, done.stderr
-    given = {"train.common.lr": 0.001, "train.common.batch": 16, "note": "it's a=b", "datasets.triage.train": None}
+    given = {
+        "train.common.lr": 0.001,
+        "train.common.batch": 16,
+        "note": "it's a=b",
+        "datasets.triage.train": None,
+    }
     assert json.loads(seen.read_text()) == json.loads(text) == given
-    assert name == config.load("mini", given).profile
+    assert name == recipes.load("mini", given).profile
 
 
 def test_a_setting_that_no_recipe_has_leaves_nothing_behind(overrides, tmp_path):

@@ -56,9 +56,22 @@ def installed() -> str:
     if any(shutil.which(tool) is None for tool in (*DAEMONS, "sbatch")):
         if not MAY_INSTALL or not shutil.which("apt-get"):
             return f"needs {' '.join(PACKAGES)} (R2D_TEST_SLURM=1 installs them by apt-get)"
-        command = ["apt-get", "-o", "DPkg::Lock::Timeout=120", "install", "-y", "--no-install-recommends", *PACKAGES]
+        command = [
+            "apt-get",
+            "-o",
+            "DPkg::Lock::Timeout=120",
+            "install",
+            "-y",
+            "--no-install-recommends",
+            *PACKAGES,
+        ]
         for step in (["apt-get", "update"], command):
-            done = subprocess.run(step, env=os.environ | {"DEBIAN_FRONTEND": "noninteractive"}, capture_output=True, text=True)
+            done = subprocess.run(
+                step,
+                env=os.environ | {"DEBIAN_FRONTEND": "noninteractive"},
+                capture_output=True,
+                text=True,
+            )
         if done.returncode:
             return f"apt-get could not install SLURM: {done.stderr.strip()[-200:]}"
     return ""
@@ -71,8 +84,21 @@ def plugins(tmp_path_factory) -> Path:
     if importlib.util.find_spec("snakemake_executor_plugin_slurm") is None:
         if not MAY_INSTALL:
             pytest.skip("needs the extra `cluster`: pip install '.[cluster]'")
-        command = [sys.executable, "-m", "pip", "install", "-q", "--no-deps", "--target", str(folder)]
-        done = subprocess.run([*command, "-c", str(paths.ROOT / "constraints.txt"), *PLUGINS], capture_output=True, text=True)
+        command = [
+            sys.executable,
+            "-m",
+            "pip",
+            "install",
+            "-q",
+            "--no-deps",
+            "--target",
+            str(folder),
+        ]
+        done = subprocess.run(
+            [*command, "-c", str(paths.ROOT / "constraints.txt"), *PLUGINS],
+            capture_output=True,
+            text=True,
+        )
         if done.returncode:
             pytest.skip(f"pip could not install the plugin: {done.stderr.strip()[-200:]}")
     return folder
@@ -83,7 +109,9 @@ def cluster(plugins):
     """The environment in which SLURM's commands reach a running cluster of one node; its daemons end with the test."""
     if reason := installed():
         pytest.skip(reason)
-    folder = Path(tempfile.mkdtemp(prefix="r2d-slurm-"))  # not under pytest's own, which is closed to munge's clients
+    folder = Path(
+        tempfile.mkdtemp(prefix="r2d-slurm-")
+    )  # not under pytest's own, which is closed to munge's clients
     folder.chmod(0o755)
     env = configure(folder) | {"SLURM_CONF": str(folder / "slurm.conf")}
     munge = [
@@ -92,7 +120,11 @@ def cluster(plugins):
     ]
     started = []
     try:
-        for command in (["munged", "-F", *munge], ["slurmctld", "-D"], ["slurmd", "-D", "-N", "localhost"]):
+        for command in (
+            ["munged", "-F", *munge],
+            ["slurmctld", "-D"],
+            ["slurmd", "-D", "-N", "localhost"],
+        ):
             output = (folder / f"{command[0]}.out").open("w")
             started.append(subprocess.Popen(command, env=env, stdout=output, stderr=output))
             time.sleep(1)
@@ -133,7 +165,13 @@ def configure(folder: Path) -> dict[str, str]:
 def ready(env) -> bool:
     end = time.monotonic() + 20
     while time.monotonic() < end:
-        done = subprocess.run(["sinfo", "--noheader", "--format=%T"], env=env, capture_output=True, text=True, timeout=20)
+        done = subprocess.run(
+            ["sinfo", "--noheader", "--format=%T"],
+            env=env,
+            capture_output=True,
+            text=True,
+            timeout=20,
+        )
         if done.stdout.strip() == "idle":
             return True
         time.sleep(0.5)
@@ -144,13 +182,19 @@ def ready(env) -> bool:
 def start(cluster, plugins, tmp_path):
     """Starts a piece of `smoke`, two jobs one after the other, in a copy of the project; (process, home)."""
     project, home = project_copy(tmp_path), new_home(tmp_path / "home")
-    env = cluster | {"R2D_HOME": str(home), "VIRTUAL_ENV": sys.prefix, "PYTHONPATH": f"{project}:{plugins}"}
+    env = cluster | {
+        "R2D_HOME": str(home),
+        "VIRTUAL_ENV": sys.prefix,
+        "PYTHONPATH": f"{project}:{plugins}",
+    }
     for variable in ("R2D_DATA", "CONDA_PREFIX"):
         env.pop(variable, None)
     piece = ["--only", "E1", "--set", 'experiments.E1.methods=["majority"]']
     command = ["./run_all.sh", "smoke", "--no-install", "--on", "slurm", "--gpus", "0", *piece]
     command += ["--", "--slurm-status-command", "squeue", "--until", "results"]
-    process = subprocess.Popen(command, cwd=project, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+    process = subprocess.Popen(
+        command, cwd=project, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+    )
     yield process, home
     process.kill()
 
@@ -160,8 +204,14 @@ def log_of(home) -> str:
 
 
 def jobs(cluster) -> list[dict[str, str]]:
-    said = subprocess.run(["scontrol", "show", "jobs", "-o"], env=cluster, capture_output=True, text=True).stdout
-    return [dict(word.split("=", 1) for word in line.split() if "=" in word) for line in said.splitlines() if "=" in line]
+    said = subprocess.run(
+        ["scontrol", "show", "jobs", "-o"], env=cluster, capture_output=True, text=True
+    ).stdout
+    return [
+        dict(word.split("=", 1) for word in line.split() if "=" in word)
+        for line in said.splitlines()
+        if "=" in line
+    ]
 
 
 def test_a_piece_of_smoke_runs_as_slurm_jobs_with_the_resources_of_their_rules(cluster, start):
@@ -169,7 +219,9 @@ def test_a_piece_of_smoke_runs_as_slurm_jobs_with_the_resources_of_their_rules(c
     said = process.communicate(timeout=240)[0]
     assert process.returncode == 0, said + log_of(home)
     assert log_of(home).count("has been submitted with SLURM jobid") == 2
-    assert list(home.glob("runs/*/triage/majority/seed1/metrics.json")) and list(home.glob("runs/*/results/table_1.csv"))
+    assert list(home.glob("runs/*/triage/majority/seed1/metrics.json")) and list(
+        home.glob("runs/*/results/table_1.csv")
+    )
     assert [job["JobState"] for job in jobs(cluster)] == ["COMPLETED"] * 2
     asked = {(job["NumCPUs"], job["MinMemoryNode"], job["TimeLimit"]) for job in jobs(cluster)}
     assert asked == {("4", "32000M", "2-00:00:00"), ("1", "8000M", "01:00:00")}

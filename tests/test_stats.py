@@ -8,7 +8,8 @@ import pytest
 import scipy.stats
 from sklearn.metrics import confusion_matrix, f1_score
 
-from r2d import R2DError, stats
+from r2d.errors import R2DError
+from r2d.evaluation import stats
 
 LABELS = ["yes", "no", "maybe"]
 
@@ -43,7 +44,11 @@ def test_mean_interval_covers_the_true_mean_about_95_times_in_100():
 
 def test_same_seed_same_interval_and_another_seed_another():
     values = np.random.default_rng(2).random(50)
-    assert stats.interval(values, seed=1) == stats.interval(values, seed=1) != stats.interval(values, seed=2)
+    assert (
+        stats.interval(values, seed=1)
+        == stats.interval(values, seed=1)
+        != stats.interval(values, seed=2)
+    )
 
 
 def test_no_interval_from_one_example():
@@ -64,11 +69,18 @@ def test_macro_f1_interval_agrees_with_resampling_examples_through_scikit_learn(
     counts = confusion_matrix(gold, predicted, labels=[*LABELS, "perhaps"])[:-1]
     rng = np.random.default_rng(0)
     picks = rng.integers(600, size=(300, 600))
-    slow = np.array([f1_score(gold[i], predicted[i], labels=LABELS, average=None, zero_division=0) for i in picks])
+    slow = np.array(
+        [
+            f1_score(gold[i], predicted[i], labels=LABELS, average=None, zero_division=0)
+            for i in picks
+        ]
+    )
     found = stats.f1_intervals(counts, resamples=5000)
     assert found["macro"] == pytest.approx(np.percentile(slow.mean(axis=1), [2.5, 97.5]), abs=0.01)
     for k in range(len(LABELS)):
-        assert found["per_class"][k] == pytest.approx(np.percentile(slow[:, k], [2.5, 97.5]), abs=0.02)
+        assert found["per_class"][k] == pytest.approx(
+            np.percentile(slow[:, k], [2.5, 97.5]), abs=0.02
+        )
 
 
 def test_class_that_never_occurs_has_f1_zero_not_nan():
@@ -94,7 +106,11 @@ def test_permutation_p_agrees_with_scipy_on_the_two_samples():
     rng = np.random.default_rng(5)
     a, b = rng.random(200) + 0.03, rng.random(200)
     direct = scipy.stats.permutation_test(
-        (a, b), lambda x, y: x.mean() - y.mean(), permutation_type="samples", n_resamples=4000, rng=rng
+        (a, b),
+        lambda x, y: x.mean() - y.mean(),
+        permutation_type="samples",
+        n_resamples=4000,
+        rng=rng,
     )
     found = stats.paired(a, b)
     assert found["p"] == pytest.approx(direct.pvalue, abs=0.04)

@@ -10,13 +10,20 @@ from itertools import islice
 import pytest
 from sklearn.metrics import accuracy_score, f1_score
 
-from r2d import R2DError, baselines, triage
-from r2d.data import Record
+from r2d.data import Record, triage
+from r2d.errors import R2DError
+from r2d.models import sanity
 
 KNOWLEDGE = triage.knowledge()
-FINDINGS = {f[1]: f for entry in KNOWLEDGE["complaints"].values() for f in entry["findings"]}  # plain name: finding
+FINDINGS = {
+    f[1]: f for entry in KNOWLEDGE["complaints"].values() for f in entry["findings"]
+}  # plain name: finding
 SPELLINGS = {spelling: f for f in FINDINGS.values() for spelling in f[1:]}
-IMMUNE = {spelling: plain for plain, *others in KNOWLEDGE["immunosuppression"] for spelling in (plain, *others)}
+IMMUNE = {
+    spelling: plain
+    for plain, *others in KNOWLEDGE["immunosuppression"]
+    for spelling in (plain, *others)
+}
 
 
 def plain_notes(monkeypatch, n, **given):
@@ -37,7 +44,11 @@ def read_back(note: dict) -> tuple[str, str]:
     present = []
     for part in parts:
         for prefix in ("reports ", "c/o ", "has ", ""):
-            present += (findings_of(part.removeprefix(prefix)) or []) if part.startswith(prefix) and not present else []
+            present += (
+                (findings_of(part.removeprefix(prefix)) or [])
+                if part.startswith(prefix) and not present
+                else []
+            )
     age, unit = re.match(r"(\d+) (yo|mo) [MF] ", head).groups()
     raised = unit == "mo" or int(age) >= 80 or any(part in IMMUNE for part in parts)
     decider = min(present, key=lambda finding: finding[0])
@@ -48,7 +59,9 @@ def read_back(note: dict) -> tuple[str, str]:
 
 
 def test_equal_seeds_give_equal_notes_and_others_give_others():
-    first, again, other, harder = (list(triage.generate(50, seed, d)) for seed, d in ((1, 0.5), (1, 0.5), (2, 0.5), (1, 0.6)))
+    first, again, other, harder = (
+        list(triage.generate(50, seed, d)) for seed, d in ((1, 0.5), (1, 0.5), (2, 0.5), (1, 0.6))
+    )
     assert first == again
     assert not {n["question"] for n in first} & {n["question"] for n in other}
     assert [n["question"] for n in first] != [n["question"] for n in harder]
@@ -69,7 +82,10 @@ def test_the_rule_read_back_from_the_words_gives_every_label(difficulty, monkeyp
 
 
 def test_the_rule_as_a_table():
-    table = {level: (triage.disposition([level], False), triage.disposition([level], True)) for level in range(6)}
+    table = {
+        level: (triage.disposition([level], False), triage.disposition([level], True))
+        for level in range(6)
+    }
     assert table == {0: (0, 0), 1: (1, 1), 2: (2, 1), 3: (3, 2), 4: (4, 3), 5: (5, 4)}
     assert triage.disposition([4, 1, 5], False) == 1 and triage.disposition([5, 3], True) == 2
 
@@ -84,17 +100,28 @@ def test_at_difficulty_0_nothing_distracts_and_at_1_much_does(monkeypatch):
 
 def test_misspellings_come_with_difficulty_and_only_in_the_note():
     def odd(difficulty):
-        words = Counter(w for n in triage.generate(300, 5, difficulty) for w in n["question"].split())
+        words = Counter(
+            w for n in triage.generate(300, 5, difficulty) for w in n["question"].split()
+        )
         known = Counter(w for n in triage.generate(3000, 6, 0.0) for w in n["question"].split())
-        return sum(count for word, count in words.items() if word.isalpha() and len(word) > 4 and word not in known)
+        return sum(
+            count
+            for word, count in words.items()
+            if word.isalpha() and len(word) > 4 and word not in known
+        )
 
     assert odd(1.0) > 3 * odd(0.0) + 20
 
 
 def test_at_least_20_complaints_each_have_a_red_flag_and_a_harmless_finding():
-    urgencies = {name: [f[0] for f in entry["findings"]] for name, entry in KNOWLEDGE["complaints"].items()}
+    urgencies = {
+        name: [f[0] for f in entry["findings"]] for name, entry in KNOWLEDGE["complaints"].items()
+    }
     assert len(urgencies) >= 20
-    assert all(min(found) <= 1 and max(found) >= 4 and set(found) <= set(range(6)) for found in urgencies.values())
+    assert all(
+        min(found) <= 1 and max(found) >= 4 and set(found) <= set(range(6))
+        for found in urgencies.values()
+    )
 
 
 def test_no_spelling_stands_for_two_findings_and_no_filler_changes_the_rule():
@@ -104,7 +131,11 @@ def test_no_spelling_stands_for_two_findings_and_no_filler_changes_the_rule():
             owners.setdefault(spelling, set()).add(plain)
     assert not {s: o for s, o in owners.items() if len(o) > 1}
     fillers = {*KNOWLEDGE["history"], *KNOWLEDGE["medications"]}
-    assert not fillers & set(SPELLINGS) and not fillers & set(IMMUNE) and not set(IMMUNE) & set(SPELLINGS)
+    assert (
+        not fillers & set(SPELLINGS)
+        and not fillers & set(IMMUNE)
+        and not set(IMMUNE) & set(SPELLINGS)
+    )
 
 
 def test_classes_are_within_a_factor_of_4_and_all_there():
@@ -123,7 +154,11 @@ def test_every_rationale_names_the_true_reason_in_its_own_style():
         level = triage.LABELS.index(note["label"])
         assert note["rationale_llm"].endswith(f"So {triage.ADVICE[level]}.")
         typed = note["rationale_nurse"]
-        said = [short for short in triage.SHORT if f"-> {short}" in typed or typed.startswith(f"{short} d/t")]
+        said = [
+            short
+            for short in triage.SHORT
+            if f"-> {short}" in typed or typed.startswith(f"{short} d/t")
+        ]
         assert said in ([], [triage.SHORT[level]])
         assert note["rationale"] == note["rationale_llm"] and "\n" not in note["question"]
 
@@ -133,7 +168,9 @@ def test_no_rationale_names_a_finding_as_the_reason_that_the_caller_denied():
         denied = re.search(r"The caller has no (.+)\. So ", note["rationale_llm"])
         if denied:
             assert denied[1] in FINDINGS and denied[1] != note["reason"].split("|")[0]
-            assert FINDINGS[denied[1]][0] < FINDINGS[note["reason"].split("|")[0]][0]  # it would have been more urgent
+            assert (
+                FINDINGS[denied[1]][0] < FINDINGS[note["reason"].split("|")[0]][0]
+            )  # it would have been more urgent
 
 
 def test_the_notes_are_written_as_nurses_type_them():
@@ -147,8 +184,8 @@ def test_the_notes_are_written_as_nurses_type_them():
 def scores(difficulty, train=2400):
     cases = [Record(**note) for note in triage.generate(train + 600, 11, difficulty)]
     gold = [case.label for case in cases[train:]]
-    tfidf = baselines.tfidf(cases[:train], cases[train:], seed=0)
-    most = baselines.majority(cases[:train], cases[train:])
+    tfidf = sanity.tfidf(cases[:train], cases[train:], seed=0)
+    most = sanity.majority(cases[:train], cases[train:])
     f1 = f1_score(gold, tfidf, labels=triage.LABELS, average="macro", zero_division=0)
     return f1, accuracy_score(gold, most)
 

@@ -10,7 +10,11 @@ import torch
 import yaml
 
 import r2d
-from r2d import R2DError, __main__, calibration, data, demo, run, use
+from r2d import __main__, data
+from r2d.deploy import demo, predict
+from r2d.errors import R2DError
+from r2d.evaluation import calibration
+from r2d.experiments import run
 
 
 @pytest.fixture(scope="module")
@@ -18,10 +22,10 @@ def made(tmp_path_factory):
     """Finished tiny runs of several methods, and a home for them."""
     from conftest import TINY, new_home
 
-    from r2d import config
+    from r2d import recipes
 
     home = new_home(tmp_path_factory.mktemp("use") / "home")
-    recipe = config.load("smoke", TINY)
+    recipe = recipes.load("smoke", TINY)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("R2D_HOME", str(home))
         names = ("majority", "stage1-full", "sft-full", "r2d-full")
@@ -48,9 +52,15 @@ def test_probabilities_are_the_softmax_of_exact_label_likelihoods(model, notes):
     scores = model.scores(notes)
     found = model.predict(notes, explain=False)
     for row, each in zip(scores, found, strict=True):
-        assert list(each.probabilities) == list(model.labels) and sum(each.probabilities.values()) == pytest.approx(1)
-        assert list(each.probabilities.values()) == pytest.approx(torch.softmax(row, 0).tolist(), abs=1e-5)
-        assert each.label == model.labels[row.argmax()] and each.confidence == max(each.probabilities.values())
+        assert list(each.probabilities) == list(model.labels) and sum(
+            each.probabilities.values()
+        ) == pytest.approx(1)
+        assert list(each.probabilities.values()) == pytest.approx(
+            torch.softmax(row, 0).tolist(), abs=1e-5
+        )
+        assert each.label == model.labels[row.argmax()] and each.confidence == max(
+            each.probabilities.values()
+        )
     alone = model.predict(notes[:1], explain=False)[0]  # padding changes nothing
     assert alone.probabilities == pytest.approx(found[0].probabilities, abs=1e-5)
 
@@ -95,7 +105,9 @@ def test_sft_gives_labels_without_rationales(made, notes):
         model.explain_under(notes[0])
 
 
-@pytest.mark.parametrize(("name", "said"), [("majority", "sanity row"), ("stage1-full", "can't decide")])
+@pytest.mark.parametrize(
+    ("name", "said"), [("majority", "sanity row"), ("stage1-full", "can't decide")]
+)
 def test_a_run_that_cannot_decide_says_so(made, name, said):
     with pytest.raises(R2DError, match=said):
         r2d.load(made[1][name])
@@ -108,7 +120,9 @@ def test_an_absent_run_says_so(tmp_path):
 
 def test_the_run_folder_is_enough(made, notes, tmp_path, monkeypatch):
     monkeypatch.setattr(data, "load", lambda *_: pytest.fail("the dataset was read"))
-    assert r2d.load(made[1]["r2d-full"]).labels == tuple(json.loads((made[1]["r2d-full"] / "metrics.json").read_text())["labels"])
+    assert r2d.load(made[1]["r2d-full"]).labels == tuple(
+        json.loads((made[1]["r2d-full"] / "metrics.json").read_text())["labels"]
+    )
 
 
 def test_calibrating_a_run_writes_what_loading_it_uses(made, notes, monkeypatch):
@@ -122,7 +136,9 @@ def test_calibrating_a_run_writes_what_loading_it_uses(made, notes, monkeypatch)
     model = r2d.load(folder)
     after = model.predict(notes, explain=False)
     assert model.temperature == found["temperature"] != 1
-    assert [p.label for p in plain] == [p.label for p in after] and plain[0].confidence != after[0].confidence
+    assert [p.label for p in plain] == [p.label for p in after] and plain[0].confidence != after[
+        0
+    ].confidence
     golds = [record.label for record in data.load("triage", made[0].datasets["triage"]).test]
     right = sum(p.label == gold for p, gold in zip(after, golds, strict=True))
     assert found["test"]["accuracy"] == pytest.approx(right / len(golds))
@@ -141,7 +157,11 @@ def test_a_changed_dataset_is_not_calibrated_on(made, tmp_path):
 
 def test_the_form_answers_with_every_label_and_escapes_what_is_typed(model):
     page = demo.page(model, "<script>chest pain</script>", abstain_below=1.0)
-    assert all(label in page for label in model.labels) and "<script>" not in page and "leave this case to a person" in page
+    assert (
+        all(label in page for label in model.labels)
+        and "<script>" not in page
+        and "leave this case to a person" in page
+    )
     text, button, shown = demo.form(model).children
     button.click()
     assert "is empty" in shown.value
@@ -154,8 +174,16 @@ def test_the_command_line_shows_labels_but_no_text_unless_asked(made, capsys):
     folder = str(made[1]["r2d-full"])
     assert __main__.main(["predict", folder, "--text", "zebra crossing pain", "--json"]) == 0
     printed = capsys.readouterr().out
-    assert "zebra" not in printed and set(json.loads(printed)) == {"case", *use.Prediction.__dataclass_fields__}
-    assert __main__.main(["predict", folder, "--text", "zebra crossing pain", "--show-text", "--no-rationale"]) == 0
+    assert "zebra" not in printed and set(json.loads(printed)) == {
+        "case",
+        *predict.Prediction.__dataclass_fields__,
+    }
+    assert (
+        __main__.main(
+            ["predict", folder, "--text", "zebra crossing pain", "--show-text", "--no-rationale"]
+        )
+        == 0
+    )
     assert "zebra crossing pain" in capsys.readouterr().out
 
 
@@ -163,7 +191,16 @@ def test_the_command_line_reads_a_file_and_writes_one(made, notes, tmp_path, cap
     cases = tmp_path / "cases.csv"
     with cases.open("w", newline="") as file:
         csv.writer(file).writerows([["note"], *([note] for note in notes)])
-    asked = ["predict", str(made[1]["sft-full"]), "--file", str(cases), "--question-column", "note", "--abstain-below", "1"]
+    asked = [
+        "predict",
+        str(made[1]["sft-full"]),
+        "--file",
+        str(cases),
+        "--question-column",
+        "note",
+        "--abstain-below",
+        "1",
+    ]
     assert __main__.main([*asked, "--out", str(tmp_path / "out.csv")]) == 0
     with (tmp_path / "out.csv").open() as file:
         rows = list(csv.DictReader(file))
@@ -183,9 +220,19 @@ def test_the_command_line_reads_a_file_and_writes_one(made, notes, tmp_path, cap
         (["--out", "here.xlsx"], "name it .csv or .jsonl"),
     ],
 )
-def test_mistakes_on_the_command_line_end_with_2_and_a_sentence(made, tmp_path, capsys, changed, said):
+def test_mistakes_on_the_command_line_end_with_2_and_a_sentence(
+    made, tmp_path, capsys, changed, said
+):
     (tmp_path / "cases.csv").write_text("note\nsore throat\n")
-    asked = ["predict", str(made[1]["sft-full"]), "--question-column", "note", "--file", str(tmp_path / "cases.csv"), *changed]
+    asked = [
+        "predict",
+        str(made[1]["sft-full"]),
+        "--question-column",
+        "note",
+        "--file",
+        str(tmp_path / "cases.csv"),
+        *changed,
+    ]
     assert __main__.main(asked) == 2
     captured = capsys.readouterr()
     assert said in captured.err and captured.err.count("\n") == 1 and captured.out == ""
@@ -193,12 +240,24 @@ def test_mistakes_on_the_command_line_end_with_2_and_a_sentence(made, tmp_path, 
 
 def test_an_empty_case_is_named_by_its_number(made, tmp_path, capsys):
     (tmp_path / "cases.jsonl").write_text('{"question": "sore throat"}\n{"question": " "}\n')
-    assert __main__.main(["predict", str(made[1]["sft-full"]), "--file", str(tmp_path / "cases.jsonl")]) == 2
+    assert (
+        __main__.main(
+            ["predict", str(made[1]["sft-full"]), "--file", str(tmp_path / "cases.jsonl")]
+        )
+        == 2
+    )
     assert "case 2 has no text" in capsys.readouterr().err
 
 
-def test_an_output_that_cannot_be_written_is_refused_before_anything_is_predicted(made, tmp_path, capsys, monkeypatch):
+def test_an_output_that_cannot_be_written_is_refused_before_anything_is_predicted(
+    made, tmp_path, capsys, monkeypatch
+):
     monkeypatch.setattr("r2d.load", lambda folder: pytest.fail("the model was loaded"))
     for out in (tmp_path / "out.txt", tmp_path / "nowhere" / "out.csv"):
-        assert __main__.main(["predict", str(made[1]["r2d-full"]), "--text", "a case", "--out", str(out)]) == 2
+        assert (
+            __main__.main(
+                ["predict", str(made[1]["r2d-full"]), "--text", "a case", "--out", str(out)]
+            )
+            == 2
+        )
         assert out.name in capsys.readouterr().err

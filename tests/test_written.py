@@ -6,9 +6,10 @@ import pytest
 import servers
 
 from r2d import __main__ as command_line
-from r2d import config, data, paths, written
-from r2d.llm import Chat
-from r2d.settings import DataSettings, LlmSettings
+from r2d import data, paths, recipes
+from r2d.llms import rationales
+from r2d.llms.chat import Chat
+from r2d.recipes.settings import DataSettings, LlmSettings
 
 FAR = LlmSettings(title="A server", backend="server", model="m", parameters=1e9, batch=2)
 LABELS = ("Home care", "Go to ED now", "Call 911")
@@ -28,7 +29,7 @@ LABELS = ("Home care", "Go to ED now", "Call 911")
     ],
 )
 def test_a_text_is_rejected_for_one_stated_reason(text, why):
-    assert written.fault(text, "Home care", LABELS) == why
+    assert rationales.fault(text, "Home care", LABELS) == why
 
 
 def test_accepted_texts_become_a_dataset_and_rejected_ones_are_counted(server, tmp_path, records):
@@ -44,30 +45,40 @@ def test_accepted_texts_become_a_dataset_and_rejected_ones_are_counted(server, t
 
     server.usual = servers.answering(rule)
     chat = Chat(FAR, cache=tmp_path / "a.sqlite")
-    found = written.write(chat, part, records.labels)
-    assert found.rejected == {"too short": 1, "unreadable": 1} and found.rejected_share == pytest.approx(2 / 6)
+    found = rationales.write(chat, part, records.labels)
+    assert found.rejected == {
+        "too short": 1,
+        "unreadable": 1,
+    } and found.rejected_share == pytest.approx(2 / 6)
     assert [text is None for text in found.rationales] == [False, True, True, False, False, False]
-    assert len(server.seen) == 7 and written.write(Chat(FAR, cache=tmp_path / "a.sqlite"), part, records.labels) == found
+    assert (
+        len(server.seen) == 7
+        and rationales.write(Chat(FAR, cache=tmp_path / "a.sqlite"), part, records.labels) == found
+    )
     assert len(server.seen) == 7
 
     file = tmp_path / "made" / "rationales.jsonl"
-    assert written.save(part, found, file) == 4
+    assert rationales.save(part, found, file) == 4
     rows = [json.loads(line) for line in file.open()]
-    assert [row["id"] for row in rows] == [r.id for r in part]  # nothing is lost: the rejected teach their label alone
+    assert [row["id"] for row in rows] == [
+        r.id for r in part
+    ]  # nothing is lost: the rejected teach their label alone
     kept = [row for row in rows if row["rationale"]]
     assert [row["id"] for row in kept] == [part[i].id for i in (0, 3, 4, 5)]
     assert all(row["rationale"] == said[row["question"]] for row in kept)
-    settings = DataSettings(card="table", path=str(file), validation=1, test=1, missing_rationale="label only")
+    settings = DataSettings(
+        card="table", path=str(file), validation=1, test=1, missing_rationale="label only"
+    )
     assert len(data.load("mine", settings).train) == len(part) - 2
 
 
 def test_no_records_need_no_model(server, tmp_path):
-    found = written.write(Chat(FAR, cache=tmp_path / "a.sqlite"), [], LABELS)
+    found = rationales.write(Chat(FAR, cache=tmp_path / "a.sqlite"), [], LABELS)
     assert (found.rationales, found.rejected, found.rejected_share, server.seen) == ([], {}, 0, [])
 
 
 def test_mini_shows_ten_beside_the_nurses():
-    recipe = config.load("mini")
+    recipe = recipes.load("mini")
     assert recipe.zero_shot.cases >= 100 and recipe.judge.cases >= 50
     triage = data.load("triage", recipe.datasets["triage"])
     assert triage.synthetic and all(r.rationale_nurse for r in triage.train[:10])
@@ -75,21 +86,44 @@ def test_mini_shows_ten_beside_the_nurses():
 
 def test_a_copy_of_the_case_is_no_rationale():
     note = "54 yo M with chest pain since this morning. denies fever"
-    assert written.fault("Chest pain  since this MORNING.", "Call 911", LABELS, note) == "copies the case"
-    assert written.fault("He has had chest pain since this morning.", "Call 911", LABELS, note) is None
+    assert (
+        rationales.fault("Chest pain  since this MORNING.", "Call 911", LABELS, note)
+        == "copies the case"
+    )
+    assert (
+        rationales.fault("He has had chest pain since this morning.", "Call 911", LABELS, note)
+        is None
+    )
 
 
-def test_a_cases_own_candidates_are_asked_with_it_and_stay_with_it(server, tmp_path, monkeypatch, capsys):
+def test_a_cases_own_candidates_are_asked_with_it_and_stay_with_it(
+    server, tmp_path, monkeypatch, capsys
+):
     monkeypatch.setattr(paths, "cache", lambda: tmp_path)
     both = ["the cellar", "the moon"]
-    rows = [{"question": f"Jar {i}?", "label": both[0], "candidates": both[:: 1 - 2 * (i % 2)]} for i in range(6)]
+    rows = [
+        {"question": f"Jar {i}?", "label": both[0], "candidates": both[:: 1 - 2 * (i % 2)]}
+        for i in range(6)
+    ]
     (tmp_path / "jars.json").write_text(json.dumps(rows), encoding="utf-8")
-    server.usual = servers.reply(json.dumps({"rationale": "Jars of jam are kept in the cellar of most houses."}))
+    server.usual = servers.reply(
+        json.dumps({"rationale": "Jars of jam are kept in the cellar of most houses."})
+    )
     out = tmp_path / "explained.jsonl"
-    command = ["write-rationales", str(tmp_path / "jars.json"), str(out), "--profile", "paper", "--llm", "medgemma-27b"]
+    command = [
+        "write-rationales",
+        str(tmp_path / "jars.json"),
+        str(out),
+        "--profile",
+        "paper",
+        "--llm",
+        "medgemma-27b",
+    ]
     assert command_line.main(command) == 0 and "6 of 6 rationales" in capsys.readouterr().out
     made = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
-    assert [row["candidates"] for row in made] == [row["candidates"] for row in rows] and "the moon" in str(server.seen[0])
+    assert [row["candidates"] for row in made] == [
+        row["candidates"] for row in rows
+    ] and "the moon" in str(server.seen[0])
 
 
 def test_the_command_line_writes_a_file_to_train_on(server, tmp_path, monkeypatch, capsys):
@@ -97,13 +131,30 @@ def test_the_command_line_writes_a_file_to_train_on(server, tmp_path, monkeypatc
     notes = tmp_path / "notes.csv"
     rows = [f"case {i} of a scraped knee,{LABELS[i % 2]}" for i in range(6)]
     notes.write_text("\n".join(["text,queue", *rows]), encoding="utf-8")
-    server.usual = servers.reply(json.dumps({"rationale": "Only the skin is broken and the bleeding has stopped."}))
-    out, columns = tmp_path / "explained.jsonl", ["--question-column", "text", "--label-column", "queue"]
-    command = ["write-rationales", str(notes), str(out), "--profile", "paper", "--llm", "medgemma-27b", *columns]
+    server.usual = servers.reply(
+        json.dumps({"rationale": "Only the skin is broken and the bleeding has stopped."})
+    )
+    out, columns = (
+        tmp_path / "explained.jsonl",
+        ["--question-column", "text", "--label-column", "queue"],
+    )
+    command = [
+        "write-rationales",
+        str(notes),
+        str(out),
+        "--profile",
+        "paper",
+        "--llm",
+        "medgemma-27b",
+        *columns,
+    ]
     assert command_line.main(command) == 0 and "6 of 6 rationales" in capsys.readouterr().out
     made = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
     assert [f"{row['question']},{row['label']}" for row in made] == rows
     assert command_line.main([*command[:2], str(tmp_path / "out.csv"), *command[3:]]) == 2
     assert "out.csv has an unknown ending: name it .jsonl" in capsys.readouterr().err
     command[command.index("medgemma-27b")] = "medgema"
-    assert command_line.main(command) == 2 and "has no chat model 'medgema': choose one of qwen3-4b" in capsys.readouterr().err
+    assert (
+        command_line.main(command) == 2
+        and "has no chat model 'medgema': choose one of qwen3-4b" in capsys.readouterr().err
+    )

@@ -7,12 +7,19 @@ import pytest
 import servers
 import yaml
 
-from r2d import data, paths, zero_shot
-from r2d.llm import Chat
-from r2d.settings import LlmSettings
+from r2d import data, paths
+from r2d.llms import zero_shot
+from r2d.llms.chat import Chat
+from r2d.recipes.settings import LlmSettings
 
 FAR = {"title": "A server", "backend": "server", "model": "m", "parameters": 1e9, "batch": 2}
-SMALL = {"title": "SmolLM2", "model": "smollm2", "parameters": 1.35e8, "batch": 4, "max_new_tokens": 100}
+SMALL = {
+    "title": "SmolLM2",
+    "model": "smollm2",
+    "parameters": 1.35e8,
+    "batch": 4,
+    "max_new_tokens": 100,
+}
 
 
 @pytest.fixture
@@ -37,9 +44,15 @@ def answers(records, wrong=()):
     unreadable = {r.question for r in wrong}
 
     def rule(request):
-        note = next(m["content"] for m in reversed(request["messages"]) if "<<<QUESTION" in m["content"])
+        note = next(
+            m["content"] for m in reversed(request["messages"]) if "<<<QUESTION" in m["content"]
+        )
         record = truth[note.split("<<<QUESTION\n")[1].split("\nQUESTION>>>")[0]]
-        return "I'd see a doctor." if record.question in unreadable else json.dumps({"label": record.label, "rationale": "So."})
+        return (
+            "I'd see a doctor."
+            if record.question in unreadable
+            else json.dumps({"label": record.label, "rationale": "So."})
+        )
 
     return servers.answering(rule)
 
@@ -53,16 +66,25 @@ def finished(recipe, method, rows, parameters=1e6):
     (folder / "metrics.json").write_text("{}")
 
 
-def test_what_cannot_be_read_is_an_invalid_label_and_stands_in_the_parse_rate(server, chat, recipe, triage):
+def test_what_cannot_be_read_is_an_invalid_label_and_stands_in_the_parse_rate(
+    server, chat, recipe, triage
+):
     server.usual = answers(triage.test, wrong=triage.test[1:3])
     first = chat(recipe)
     (found,) = zero_shot.ask(recipe, "triage", "smollm2", first).to_dict("records")
-    assert (found["how"], found["cases"], found["parse_rate"], found["accuracy"]) == ("answer", 5, 0.6, 0.6)
+    assert (found["how"], found["cases"], found["parse_rate"], found["accuracy"]) == (
+        "answer",
+        5,
+        0.6,
+        0.6,
+    )
     assert len(server.seen) == 5 + 2 and first.totals.calls == 7
     folder = paths.runs(recipe.profile) / "triage" / "zero-shot" / "smollm2"
     rows = [json.loads(line) for line in (folder / "predictions.jsonl").open()]
     assert [row["id"] for row in rows] == [r.id for r in triage.test[:5]]
-    assert [row["valid"] for row in rows] == [True, False, False, True, True] and rows[0]["rationale"] == "So."
+    assert [row["valid"] for row in rows] == [True, False, False, True, True] and rows[0][
+        "rationale"
+    ] == "So."
     took = json.loads((folder / "env.json").read_text())
     assert (took["missing_rate"], took["retried"], took["totals"]["calls"]) == (0.4, 2, 7)
     again = chat(recipe)
@@ -76,13 +98,19 @@ def test_worked_examples_come_from_training_and_take_the_labels_in_turn(server, 
     server.usual = answers([*triage.test, *triage.train])
     (found,) = zero_shot.ask(recipe, "triage", "smollm2", chat(recipe)).to_dict("records")
     assert found["title"] == "A server (4 examples)"
-    assert (paths.runs(recipe.profile) / "triage" / "few-shot-4" / "smollm2" / "metrics.json").is_file()
+    assert (
+        paths.runs(recipe.profile) / "triage" / "few-shot-4" / "smollm2" / "metrics.json"
+    ).is_file()
     messages = server.seen[0][1]["messages"]
     assert [m["role"] for m in messages] == ["system", *["user", "assistant"] * 4, "user"]
     shown = [json.loads(m["content"]) for m in messages if m["role"] == "assistant"]
     assert len({each["label"] for each in shown}) == 4 and set(shown[0]) == {"label", "rationale"}
     train, test = ({r.question for r in part} for part in (triage.train, triage.test))
-    said = [m["content"].split("<<<QUESTION\n")[1].split("\nQUESTION>>>")[0] for m in messages if m["role"] == "user"]
+    said = [
+        m["content"].split("<<<QUESTION\n")[1].split("\nQUESTION>>>")[0]
+        for m in messages
+        if m["role"] == "user"
+    ]
     assert set(said[:4]) <= train and said[4] in test
 
 
@@ -90,25 +118,43 @@ def test_a_local_model_answers_in_form_and_is_also_scored_over_the_label_set(cha
     recipe = tiny({"llms.smollm2": SMALL, "zero_shot.cases": 1})
     found = zero_shot.ask(recipe, "triage", "smollm2", chat(recipe))
     assert list(found["how"]) == ["answer", "scored"] and (found["parse_rate"] == 1).all()
-    rows = [json.loads(line) for line in (paths.runs(recipe.profile) / "triage/zero-shot/smollm2/predictions.jsonl").open()]
+    rows = [
+        json.loads(line)
+        for line in (
+            paths.runs(recipe.profile) / "triage/zero-shot/smollm2/predictions.jsonl"
+        ).open()
+    ]
     labels = data.load("triage", recipe.datasets["triage"]).labels
-    assert all(row["label"] in labels and row["label_scored"] in labels and row["rationale"] for row in rows)
+    assert all(
+        row["label"] in labels and row["label_scored"] in labels and row["rationale"]
+        for row in rows
+    )
 
 
 def test_fine_tuned_models_stand_beside_them_on_the_same_cases(server, chat, recipe, triage):
     server.usual = answers(triage.test)
     asked = [zero_shot.ask(recipe, "triage", "smollm2", chat(recipe))]
-    for k, method in enumerate(recipe.experiments["E4"].methods):  # right on the first k of the cases, wrong beyond them
+    for k, method in enumerate(
+        recipe.experiments["E4"].methods
+    ):  # right on the first k of the cases, wrong beyond them
         rows = [zero_shot._prediction(r, None, "", triage.labels) for r in triage.test]
-        rows = [row | {"label": row["gold"] if i < k + 3 or i >= 5 else "x"} for i, row in enumerate(rows)]
+        rows = [
+            row | {"label": row["gold"] if i < k + 3 or i >= 5 else "x"}
+            for i, row in enumerate(rows)
+        ]
         finished(recipe, method, rows, parameters=1e6 * (k + 1))
     table = zero_shot.table(recipe, ["E4"], asked).set_index("name")
     assert list(table.index) == ["smollm2", "majority", "sft-full", "r2d-full", "r2d-qlora"]
     assert (table["cases"] == 5).all() and list(table["accuracy"])[2:] == [0.6, 0.8, 1.0]
-    assert (table["macro_f1_low"] <= table["macro_f1"]).all() and (table["macro_f1"] <= table["macro_f1_high"]).all()
+    assert (table["macro_f1_low"] <= table["macro_f1"]).all() and (
+        table["macro_f1"] <= table["macro_f1_high"]
+    ).all()
     assert list(table.loc[["smollm2", "r2d-qlora"], "parameters"]) == [1e9, 3e6]
     (said,) = zero_shot.sentences(table.reset_index())
-    assert "R2D (QLoRA) (" in said and "is 333 times smaller than the best zero-shot model here, A server" in said
+    assert (
+        "R2D (QLoRA) (" in said
+        and "is 333 times smaller than the best zero-shot model here, A server" in said
+    )
 
 
 ROW = {"dataset": "d", "kind": "fine-tuned", "how": "generated", "cases": 9}
@@ -131,16 +177,27 @@ def test_times_smaller_is_computed_from_the_smallest_model_that_does_as_well():
         "9 test cases. Their intervals overlap. The majority class is inside that model's interval."
     )
     worse = [row | {"macro_f1": 0.1} if row["kind"] == "fine-tuned" else row for row in SIZES]
-    assert "is the best fine-tuned model and does not reach" in zero_shot.sentences(pd.DataFrame(worse))[0]
+    assert (
+        "is the best fine-tuned model and does not reach"
+        in zero_shot.sentences(pd.DataFrame(worse))[0]
+    )
     assert zero_shot.sentences(pd.DataFrame(SIZES[:2])) == []
 
 
 def test_every_size_that_a_recipe_names_fits_its_model():
-    from r2d import config
+    from r2d import recipes
 
-    llms = config.load("paper").llms
-    assert LlmSettings(**FAR).parameters == 1e9 and len(llms) >= 4 and any("medgemma" in m.model for m in llms.values())
+    llms = recipes.load("paper").llms
+    assert (
+        LlmSettings(**FAR).parameters == 1e9
+        and len(llms) >= 4
+        and any("medgemma" in m.model for m in llms.values())
+    )
     assert llms["qwen3-32b"].model == "Qwen/Qwen3-32B"
     for model in llms.values():
         named = float(model.title.rpartition(" ")[2].removesuffix("B"))
-        assert f"{named:.0f}b" in model.model.lower() and 0.9 < model.parameters / named / 1e9 < 1.1 and 4 <= named <= 70
+        assert (
+            f"{named:.0f}b" in model.model.lower()
+            and 0.9 < model.parameters / named / 1e9 < 1.1
+            and 4 <= named <= 70
+        )

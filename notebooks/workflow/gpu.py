@@ -30,7 +30,11 @@ def claim(devices: list[str]) -> str:
 
 
 if __name__ == "__main__":
-    visible = [device.strip() for device in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if device.strip()]
+    visible = [
+        device.strip()
+        for device in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+        if device.strip()
+    ]
     if len(visible) > 1:
         os.environ["CUDA_VISIBLE_DEVICES"] = claim(visible)
     os.execvp(sys.argv[1], sys.argv[1:])

@@ -1,18 +1,19 @@
 """`./run_all.sh --set`: keeps checked settings in a file for Snakemake, prints the changed profile's name and them as JSON.
 
-    python notebooks/workflow/overrides.py PROFILE KEY=VALUE ...
+python notebooks/workflow/overrides.py PROFILE KEY=VALUE ...
 """
 
 import json
 import sys
 
-from r2d import R2DError, config, paths
+from r2d import paths, recipes
+from r2d.errors import R2DError
 
 
 def main(profile: str, *pairs: str) -> tuple[str, str]:
     """Write `logs/overrides.json` of the profile that these settings make; its name, and the settings as JSON."""
-    overrides = config.settings_of(pairs)
-    name = config.load(profile, overrides).profile
+    overrides = recipes.settings_of(pairs)
+    name = recipes.load(profile, overrides).profile
     folder = paths.runs(name) / "logs"
     folder.mkdir(parents=True, exist_ok=True)
     text = json.dumps(overrides)
@@ -26,4 +27,6 @@ if __name__ == "__main__":
     except R2DError as error:
         sys.exit(str(error))
     except OSError as error:
-        sys.exit(f"{error.filename} cannot be written ({error.strerror}): free some disk space, or set R2D_HOME.")
+        sys.exit(
+            f"{error.filename} cannot be written ({error.strerror}): free some disk space, or set R2D_HOME."
+        )

@@ -1,0 +1,1 @@
+"""Using, calibrating and sharing what was trained."""

@@ -1,0 +1,1 @@
+"""Measures of labels and rationales, and how sure they are."""

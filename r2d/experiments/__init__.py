@@ -1,0 +1,1 @@
+"""Runs, the grid they make up, and the workflow that does them."""

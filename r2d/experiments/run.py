@@ -1,0 +1,310 @@
+"""One run: a method on a dataset under a seed, from recipe to a finished run directory."""
+
+import fcntl
+import json
+import os
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import yaml
+from safetensors import SafetensorError
+
+from r2d import data, env, paths, provenance
+from r2d.errors import R2DError
+from r2d.method.objective import OBJECTIVES, Objective, named
+from r2d.recipes import Recipe
+from r2d.recipes.settings import LoraSettings
+
+
+@dataclass(frozen=True)
+class Run:
+    """One method on one dataset under one seed, as a recipe has it."""
+
+    recipe: Recipe = field(repr=False, compare=False)
+    dataset: str
+    method: str
+    seed: int
+
+    def __str__(self) -> str:
+        return f"{self.dataset} {self.method} seed {self.seed}"
+
+    @property
+    def names(self) -> dict[str, Any]:
+        """What tells a run from others, as the columns of tables."""
+        return {"dataset": self.dataset, "method": self.method, "seed": self.seed}
+
+    @property
+    def title(self) -> str:
+        """The method's name for people."""
+        return self.recipe.methods[self.method].title
+
+    @property
+    def folder(self) -> Path:
+        """The run directory; if it exists, the run is finished."""
+        return paths.run(self.recipe.profile, self.dataset, self.method, self.seed)
+
+    @property
+    def objective(self) -> Objective | None:
+        """What the method optimises; None for a sanity row."""
+        chosen = self.recipe.methods[self.method]
+        if chosen.objective not in OBJECTIVES:
+            return None
+        return named(chosen.objective, chosen.objective_overrides)
+
+    @property
+    def start(self) -> "Run | None":
+        """The stage 1 that this run goes on from."""
+        first = self.recipe.methods[self.method].init
+        return Run(self.recipe, self.dataset, first, self.seed) if first else None
+
+    @cached_property
+    def settings(self) -> dict:
+        """All that decides the model and the predictions: the `config.yaml` of the directory."""
+        recipe, chosen = self.recipe, self.recipe.methods[self.method]
+        source = recipe.data(self.dataset, self.method)
+        trained = self.objective is not None
+        backbone = (chosen.backbone or recipe.backbone) if trained else None
+        shown = source.model_dump(mode="json", exclude={"optional", "methods", "seeds"})
+        return {
+            "profile": recipe.profile,
+            "dataset": {"name": self.dataset, **shown},
+            "method": {"name": self.method, **chosen.model_dump(mode="json", exclude={"title"})},
+            "seed": self.seed,
+            "backbone": backbone,
+            "backbone_content": _content(backbone),
+            "limits": list(recipe.limits(self.dataset)),
+            "lora": recipe.lora.model_dump() if chosen.tuning != "full" else None,
+            "train": recipe.training(self.method, self.dataset).model_dump() if trained else None,
+            "decode": recipe.decode.model_dump(),
+            "init": self.start.settings if self.start else None,
+            "content": data.content(source),
+            "code": training_code(),
+        }
+
+    @cached_property
+    def key(self) -> str:
+        """Changes when anything does that decides the run or its metrics, of which stage 1 has none.
+
+        The workflow compares it.
+        """
+        measured = []
+        if self.objective is None or self.objective.predicts:
+            measured = [self.recipe.metrics.model_dump(), metrics_code()]
+        return provenance.digest(self.settings, *measured)
+
+    def read(self) -> dict:
+        """`config`, `env`, `metrics`, `log` and `predictions` of the finished run."""
+        return read(self.folder)
+
+    def execute(self) -> Path:
+        """Do the run unless it is finished, resume it if it was killed; returns its directory.
+
+        A finished run made under other settings, or of other data, is replaced only when the new
+        one is whole. When only the metrics' code or settings changed, only `metrics.json` is made
+        again. Raises `R2DError` while another process does it.
+        """
+        for name, known in (
+            (self.dataset, self.recipe.datasets),
+            (self.method, self.recipe.methods),
+        ):
+            if name not in known:
+                raise R2DError(
+                    f"Profile {self.recipe.profile} has no {name!r}; choose one of "
+                    f"{', '.join(known)}."
+                )
+        try:
+            if not self._is_current():
+                with _alone(self.folder):
+                    self._bring_up_to_date()
+        except (OSError, SafetensorError) as error:
+            raise R2DError(
+                f"{self.folder} could not be written ({error}); free space there or set R2D_HOME "
+                "to another disk, then rerun."
+            ) from error
+        return self.folder
+
+    @property
+    def _part(self) -> Path:
+        """Where the run is made before it has its name."""
+        return self.folder.with_name(f".{self.folder.name}.part")
+
+    def _is_current(self) -> bool:
+        made = _same(self.folder / "config.yaml", self.settings)
+        return made and not _stale(self.folder / "metrics.json", self.key)
+
+    def _bring_up_to_date(self) -> None:
+        # Killed before it had its name? Looked at first, as another process may give it now.
+        whole = _same(self._part / "config.yaml", self.settings)
+        if not _same(self.folder / "config.yaml", self.settings):
+            if not whole:
+                self._make()
+            if env.is_main_process():
+                _name(self._part, self.folder)
+        if env.is_main_process() and _stale(self.folder / "metrics.json", self.key):
+            self._write_metrics(self.folder)
+
+    def _make(self) -> None:
+        """Train, predict and measure into the part; `config.yaml` comes last: it is whole then."""
+        from r2d.experiments.job import perform
+
+        part = self._part
+        (part / "config.yaml").unlink(missing_ok=True)
+        predictions, record = perform(self._job(), part, env.is_main_process())
+        if env.is_main_process():
+            record = {**env.describe(), "note": self.recipe.note, **record, "title": self.title}
+            paths.write_lines(part / "predictions.jsonl", predictions)
+            paths.write(part / "env.json", json.dumps(record, indent=1))
+            self._write_metrics(part)
+            paths.write(part / "config.yaml", yaml.safe_dump(self.settings, sort_keys=False))
+
+    def _job(self):
+        from r2d.experiments.job import Job
+
+        recipe, chosen = self.recipe, self.recipe.methods[self.method]
+        trained = self.objective is not None
+        return Job(
+            title=str(self),
+            dataset=self.dataset,
+            source=recipe.data(self.dataset, self.method),
+            objective=chosen.objective,
+            objective_overrides=chosen.objective_overrides,
+            tuning=chosen.tuning,
+            backbone=self.settings["backbone"],
+            limits=recipe.limits(self.dataset),
+            lora=recipe.lora,
+            train=recipe.training(self.method, self.dataset) if trained else None,
+            labels=recipe.decode.labels,
+            decode_batch=recipe.decode.batch,
+            seed=self.seed,
+            start=self._start_model() if self.start else None,
+            fingerprint=provenance.digest(self.settings),
+        )
+
+    def _start_model(self) -> Path:
+        """The model that this run goes on from, made under the present settings."""
+        first = self.start
+        if not _same(first.folder / "config.yaml", first.settings):
+            raise R2DError(
+                f"There is no finished run of {first.method} at {first.folder} under these "
+                f"settings; run {first.method} first."
+            )
+        return first.folder / "model"
+
+    def _write_metrics(self, folder: Path) -> None:
+        from r2d.evaluation import metrics
+
+        predictions = _lines(folder / "predictions.jsonl")
+        labels = json.loads((folder / "env.json").read_text(encoding="utf-8"))["labels"]
+        found = {}
+        if predictions:
+            found = metrics.evaluate(predictions, labels, self.recipe.metrics)
+        text = json.dumps({"key": self.key, **found}, indent=1, allow_nan=False)
+        paths.write(folder / "metrics.json", text)
+
+
+def training_code() -> str:
+    """Changes when the code, cards or base change that a run's model and predictions come from.
+
+    Not with recipes: what one means for a run is in the run's settings.
+    """
+    shipped = [*sorted(paths.CARDS.glob("*.yaml"))]
+    shipped += sorted(p for p in paths.BASE.glob("*.*") if p.suffix != ".md")
+    made_by = provenance.code("r2d.experiments.job", without="r2d.recipes")
+    return provenance.digest(made_by, provenance.files(shipped))
+
+
+def metrics_code() -> str:
+    """Changes when the code changes that metrics are computed by."""
+    return provenance.code("r2d.evaluation.metrics", without="r2d.recipes")
+
+
+def read(folder: Path) -> dict:
+    """`config`, `env`, `metrics`, `log` and `predictions` of a finished run directory."""
+    if not (folder / "metrics.json").is_file():
+        raise R2DError(
+            f"There is no finished run at {folder}; run its notebook or `./run_all.sh` first."
+        )
+    return {
+        "config": yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8")),
+        "env": json.loads((folder / "env.json").read_text(encoding="utf-8")),
+        "metrics": json.loads((folder / "metrics.json").read_text(encoding="utf-8")),
+        "log": _lines(folder / "log.jsonl"),
+        "predictions": _lines(folder / "predictions.jsonl"),
+    }
+
+
+def load_decoder(folder: Path):
+    """The trained model of a finished run, ready to decode; returns (decoder, objective)."""
+    from r2d.models.decode import Decoder
+    from r2d.models.load import load_model, load_tokenizer
+
+    found = read(folder)
+    made, method = found["config"], found["config"]["method"]
+    tokenizer = load_tokenizer(str(folder / "model"))
+    lora = LoraSettings(**made["lora"] or {})
+    model = load_model(made["backbone"], method["tuning"], lora, 0.0, folder / "model")
+    objective = named(method["objective"], method["objective_overrides"])
+    limits, batch = tuple(made["limits"]), made["decode"]["batch"]
+    return Decoder(model, tokenizer, found["env"]["labels"], limits, batch), objective
+
+
+@contextmanager
+def _alone(out: Path) -> Iterator[None]:
+    """Hold the run's lock, which ends with the process however it ends.
+
+    The other processes of the same run follow the main one.
+    """
+    if not env.is_main_process():
+        yield
+        return
+    lock = out.with_name(f".{out.name}.lock")
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with lock.open("w") as file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise R2DError(
+                f"Another process is at work on {out}: wait for it or stop it, then rerun."
+            ) from None
+        except OSError:  # a shared disk without locks
+            pass
+        yield
+
+
+def _name(part: Path, out: Path) -> None:
+    """Give a whole run its name; an earlier one stays until then."""
+    shutil.rmtree(part / "checkpoints", ignore_errors=True)
+    old = out.with_name(f".{out.name}.old")
+    shutil.rmtree(old, ignore_errors=True)
+    if out.exists():
+        out.rename(old)
+    part.rename(out)
+    shutil.rmtree(old, ignore_errors=True)
+
+
+def _content(backbone: str | None) -> str | None:
+    """What tells a local backbone's weights from others."""
+    if backbone and Path(backbone).is_dir():
+        return provenance.checkpoint(Path(backbone))
+    return None
+
+
+def _same(path: Path, wanted: dict) -> bool:
+    return path.is_file() and yaml.safe_load(path.read_text(encoding="utf-8")) == wanted
+
+
+def _stale(path: Path, key: str) -> bool:
+    return not path.is_file() or json.loads(path.read_text(encoding="utf-8"))["key"] != key
+
+
+def _lines(path: Path) -> list[dict]:
+    if not path.is_file():
+        return []
+    # Not splitlines(): a text may hold U+2028.
+    lines = path.read_text(encoding="utf-8").split("\n")
+    return [json.loads(line) for line in lines if line]

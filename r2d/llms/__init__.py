@@ -1,0 +1,1 @@
+"""Chat models: asked for decisions, rationales and grades."""

@@ -1,0 +1,1 @@
+"""What the paper says: prompts, schedules, objectives and the loss."""

@@ -1,0 +1,103 @@
+"""What each method optimises, as data: stage 1, SFT, DSS, Reason2Decide and its ablations."""
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, StrictBool, ValidationError, model_validator
+
+from r2d.errors import R2DError, in_one_sentence
+from r2d.method import prompts, schedules
+
+Share = Annotated[float, Field(ge=0, le=1, strict=True)]
+
+
+class Objective(BaseModel):
+    """Which tasks a method trains, how they are weighted, and which label its rationale prompt names.
+
+    `label_weight` is a, the rationale loss taking 1 - a; `weighting` keeps it `fixed` or warms it up
+    by `schedules.label_weight` (`ramped`).
+    `rationale_prompt`: `explain` names no label, `given label` does.
+    `sampling`: `never` prompts with gold labels, `scheduled` follows
+    `schedules.sampling_probability`, `always` uses `cap` from step 0.
+    `warmup` and `ramp` are W and M as shares of the steps.
+    `select_after_ramp`: selection of the best checkpoint and early stopping wait for step W + M.
+    `sample_in_train_mode`: labels are sampled with dropout on, as in the released code.
+    """
+
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+    label_weight: Share
+    weighting: Literal["fixed", "ramped"] = "fixed"
+    rationale_prompt: Literal["explain", "given label"] = "explain"
+    sampling: Literal["never", "scheduled", "always"] = "never"
+    cap: Share = 0.9
+    warmup: Share = 0.05
+    ramp: Share = 0.6
+    select_after_ramp: StrictBool = True
+    sample_in_train_mode: StrictBool = False
+
+    @model_validator(mode="after")
+    def _sampling_has_a_place(self):
+        if self.sampling != "never" and self.rationale_prompt != "given label":
+            raise ValueError(
+                "sampling needs rationale_prompt 'given label', as it chooses that label"
+            )
+        return self
+
+    @property
+    def predicts(self) -> bool:
+        """Whether the method learns to predict labels (stage 1 does not)."""
+        return self.label_weight > 0
+
+    @property
+    def explains(self) -> bool:
+        """Whether the method learns to write rationales (SFT does not)."""
+        return self.weighting == "ramped" or self.label_weight < 1
+
+    @property
+    def names_label(self) -> bool:
+        """Whether the rationale prompt names a label."""
+        return self.rationale_prompt == "given label"
+
+    def explain_prompt(self, question: str, label: str) -> str:
+        """The prompt whose target is the rationale."""
+        return prompts.explain(question, label if self.names_label else None)
+
+    def label_weight_at(self, step: int, steps: int) -> float:
+        """a(t) of this objective."""
+        if self.weighting == "fixed":
+            return self.label_weight
+        return schedules.label_weight(step, steps, self.label_weight, self.warmup)
+
+    def sampling_probability_at(self, step: int, steps: int) -> float:
+        """p(t) of this objective."""
+        if self.sampling == "scheduled":
+            return schedules.sampling_probability(step, steps, self.cap, self.warmup, self.ramp)
+        return self.cap if self.sampling == "always" else 0.0
+
+    def selection_start(self, steps: int) -> float:
+        """First step at which a checkpoint may be chosen and patience counts: W + M, or 0."""
+        if self.weighting == "ramped" and self.select_after_ramp:
+            return (self.warmup + self.ramp) * steps
+        return 0.0
+
+
+R2D = Objective(
+    label_weight=0.7, weighting="ramped", rationale_prompt="given label", sampling="scheduled"
+)
+
+OBJECTIVES: dict[str, Objective] = {
+    "stage1": Objective(label_weight=0.0),
+    "sft": Objective(label_weight=1.0),
+    "dss": Objective(label_weight=0.5),
+    "r2d": R2D,
+    "r2d-no-sampling": R2D.model_copy(update={"sampling": "never"}),
+    "r2d-always": R2D.model_copy(update={"sampling": "always"}),
+}
+
+
+def named(name: str, overrides: dict[str, Any] | None = None) -> Objective:
+    """The objective `name` with single values changed; `R2DError` for a value it does not have."""
+    try:
+        return Objective(**(OBJECTIVES[name].model_dump() | (overrides or {})))
+    except ValidationError as error:
+        raise R2DError(f"objective {name}: {in_one_sentence(error)}") from None

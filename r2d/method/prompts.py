@@ -1,0 +1,29 @@
+"""The three prompt forms of the paper (released code), and how a case shows its own candidates, in one place."""
+
+from collections.abc import Sequence
+
+PREDICT = "predict: {question}"
+EXPLAIN = "explain: {question}"
+EXPLAIN_LABEL = "given label: {label}, explain: {question}"
+CHOICE = "options: {candidates}; case: {question}"
+
+
+def case(question: str, candidates: Sequence[str] = ()) -> str:
+    """What stands for `{question}`: the question, after its own candidates if it brings any, so that a cut spares them."""
+    return (
+        CHOICE.format(candidates=" | ".join(candidates), question=question)
+        if candidates
+        else question
+    )
+
+
+def predict(question: str) -> str:
+    """Prompt whose target is the label."""
+    return PREDICT.format(question=question)
+
+
+def explain(question: str, label: str | None = None) -> str:
+    """Prompt whose target is the rationale: of the question alone, or of the question and the label it must support."""
+    if label is None:
+        return EXPLAIN.format(question=question)
+    return EXPLAIN_LABEL.format(label=label, question=question)

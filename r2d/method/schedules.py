@@ -1,0 +1,38 @@
+"""Reason2Decide's two schedules, as pure functions of the optimiser step, and the coins thrown under the second one."""
+
+import torch
+from torch import Tensor
+
+
+def label_weight(step: int, steps: int, peak: float = 0.7, warmup: float = 0.05) -> float:
+    """Weight a(t) of the label loss, the rationale loss taking 1 - a(t): `peak * min(1, t / W)`.
+
+    `step` counts optimiser steps from 0 and W = `warmup * steps`. Source: released code.
+    """
+    ramp = warmup * steps
+    return peak * min(1.0, step / ramp) if ramp > 0 else peak
+
+
+def sampling_probability(
+    step: int, steps: int, cap: float = 0.9, warmup: float = 0.05, ramp: float = 0.6
+) -> float:
+    """Probability p(t) that a rationale prompt carries the model's own label, not the gold one.
+
+    0 while `step` < W, then `min(cap, (t - W) / M)` with W = `warmup * steps`, M = `ramp * steps`.
+    Source: released code; the cap of 0.9 also in the paper (second-hand).
+    """
+    start, length = warmup * steps, ramp * steps
+    if step < start:
+        return 0.0
+    return min(cap, (step - start) / length) if length > 0 else cap
+
+
+def coins(seed: int, step: int, size: int) -> Tensor:
+    """Uniform numbers in [0, 1), one an example of the global batch, shape (size,).
+
+    An example is prompted with the model's own label where its number is below p(t). The generator
+    belongs to (seed, step) alone, so neither the other random numbers, nor a resume, nor the number
+    of processes changes a coin.
+    """
+    generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
+    return torch.rand(size, generator=generator)

@@ -1,0 +1,1 @@
+"""Backbones: loaded, tuned in full or by adapters, and decoded from."""

@@ -1,0 +1,235 @@
+"""Decoding: a label from the predict prompt, then a rationale whose prompt carries *that* label."""
+
+from array import array
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from itertools import islice
+
+import torch
+from torch import Tensor, nn
+
+from r2d.data.record import Record, canonical
+from r2d.method import prompts
+from r2d.method.loss import IGNORE, token_losses
+from r2d.method.objective import Objective
+from r2d.models import backbone
+from r2d.models.backbone import Backbone, Rows, pad
+
+
+def by_length(rows: Rows, size: int) -> Iterator[list[int]]:
+    """Index batches of rows of like length, longest first."""
+    order = sorted(range(len(rows)), key=lambda i: -len(rows[i]))
+    yield from (order[i : i + size] for i in range(0, len(order), size))
+
+
+@torch.no_grad()
+def greedy(network: Backbone, ids: Tensor, mask: Tensor, max_new: int) -> Tensor:
+    """Greedy continuation ids, shape (batch, <= max_new), padded after the end token.
+
+    Equals `generate` without beams; written out because stage 2 calls it at every step, where
+    `generate`'s own set-up costs as much as the decoding.
+    """
+    config, state, token = network.model.config, network.read(ids, mask), None
+    done = torch.zeros(len(ids), dtype=torch.bool, device=ids.device)
+    written = []
+    for _ in range(max_new):
+        chosen = network.step(state, token).argmax(-1).masked_fill(done, config.pad_token_id)
+        written.append(chosen)
+        done |= chosen == config.eos_token_id
+        if done.all():
+            break
+        token = chosen[:, None]
+    return torch.stack(written, 1)
+
+
+def generate(network: Backbone, rows: Rows, max_new: int, size: int) -> list[str]:
+    """Greedy texts for tokenised prompts, in their order; the model's mode is left as it is."""
+    texts = [""] * len(rows)
+    for batch in by_length(rows, size):
+        ids = greedy(network, *network.batch([rows[i] for i in batch]), max_new)
+        decoded = network.tokenizer.batch_decode(ids, skip_special_tokens=True)
+        for i, text in zip(batch, decoded, strict=True):
+            texts[i] = text.strip()
+    return texts
+
+
+@torch.no_grad()
+def score(network: Backbone, rows: Rows, choices: Sequence[Sequence[str]], size: int) -> Tensor:
+    """Exact log-probability of every text of `choices[i]` (end token included) given prompt i.
+
+    Shape (rows, most choices), -inf where a row has fewer. Each prompt is read once; at most `size`
+    continuations are in memory at a time.
+    """
+    distinct = list(dict.fromkeys(text for some in set(map(tuple, choices)) for text in some))
+    targets = dict(zip(distinct, network.targets(distinct), strict=True)) if distinct else {}
+    most = max(map(len, choices), default=0)
+    result = torch.full((len(rows), most), -torch.inf)
+    for batch in by_length(rows, max(1, size // max(1, most))):
+        state = network.read(*network.batch([rows[i] for i in batch]))
+        pairs = [
+            (k, column, targets[text])
+            for k, i in enumerate(batch)
+            for column, text in enumerate(choices[i])
+        ]
+        for part in by_length([target for *_, target in pairs], size):
+            owners, columns, ids = zip(*(pairs[n] for n in part), strict=True)
+            wide = pad(ids, IGNORE, state["mask"].device)
+            logits = network.after(state, torch.tensor(owners, device=wide.device), wide)
+            scores = -token_losses(logits, wide).sum(1).cpu()
+            result[[batch[k] for k in owners], columns] = scores
+    return result
+
+
+class Decoder:
+    """A model with its tokenizer, label set and limits: what turns records into predictions.
+
+    `labels` is empty where each case brings its own candidates; `limits` are token limits (input,
+    rationale).
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        tokenizer,
+        labels: Sequence[str],
+        limits: tuple[int, int],
+        batch: int = 64,
+    ):
+        self.model, self.tokenizer, self.labels = model, tokenizer, tuple(labels)
+        self.batch = batch
+        self.network = backbone.backbone_class(model.config)(model, tokenizer)
+        self.max_input, self.max_rationale = limits
+        self.max_label = self._longest([self.labels])
+
+    def encode(self, texts: Iterable[str]) -> list[array]:
+        """Token ids of prompts, cut at the one input limit."""
+        return _compact(texts, lambda part: self.network.prompts(part, self.max_input))
+
+    def targets(self, texts: Iterable[str], limit: int | None = None) -> list[array]:
+        """Token ids of targets, cut at `limit`, end token kept; an empty text has none."""
+        texts = list(texts)
+        ids = _compact(filter(None, texts), lambda part: self.network.targets(part, limit))
+        left = iter(ids)
+        return [next(left) if text else array("i") for text in texts]
+
+    def choices(self, records: Sequence[Record]) -> list[tuple[str, ...]]:
+        """What each record's label is chosen from: its own candidates, or the label set."""
+        return [record.candidates or self.labels for record in records]
+
+    def label_texts(
+        self,
+        rows: Rows,
+        how: str = "generate",
+        choices: Sequence[tuple[str, ...]] | None = None,
+    ) -> list[str]:
+        """Label texts for tokenised predict prompts.
+
+        They are generated freely (the paper's way) or (`how="score"`) the best of each row's
+        `choices`, by default the label set.
+        """
+        if how == "generate":
+            longest = self.max_label or self._longest(choices or ())
+            return generate(self.network, rows, longest, self.batch)
+        choices = choices or [self.labels] * len(rows)
+        best = score(self.network, rows, choices, self.batch)
+        if not len(rows):
+            return []
+        return [some[k] for some, k in zip(choices, best.argmax(1).tolist(), strict=True)]
+
+    def rationales(self, prompted: Sequence[str]) -> list[str]:
+        """Greedy rationales of explain prompts."""
+        return generate(self.network, self.encode(prompted), self.max_rationale, self.batch)
+
+    def predict(
+        self, records: Sequence[Record], objective: Objective, how: str = "generate"
+    ) -> list[dict]:
+        """Predictions of `records`: labels first, then the rationales that they lead to.
+
+        A label outside the set is kept as written, with `valid` False.
+        """
+        self.model.eval()
+        rows = self.encode(prompts.predict(record.text) for record in records)
+        texts = self.label_texts(rows, how, self.choices(records))
+        predictions = [
+            prediction(record, text, self.labels)
+            for record, text in zip(records, texts, strict=True)
+        ]
+        if objective.explains:
+            asked = [
+                objective.explain_prompt(record.text, each["label"])
+                for record, each in zip(records, predictions, strict=True)
+            ]
+            for each, text in zip(predictions, self.rationales(asked), strict=True):
+                each["rationale"] = text
+        return predictions
+
+    def probe(
+        self,
+        records: Sequence[Record],
+        predictions: list[dict],
+        objective: Objective,
+        how: str = "generate",
+    ) -> None:
+        """Add to explained predictions what only measures need.
+
+        That is the rationale under the gold label (exposure bias, where the prompt names a label)
+        and the label predicted from the rationale alone (consistency and sufficiency,
+        Reason2Decide-C).
+        """
+        if objective.names_label:
+            self._add_rationales_given_gold(records, predictions)
+        alone = [
+            prompts.predict(prompts.case(each["rationale"], record.candidates))
+            for record, each in zip(records, predictions, strict=True)
+        ]
+        choices = self.choices(records)
+        labels = self.label_texts(self.encode(alone), how, choices)
+        for each, label, known in zip(predictions, labels, choices, strict=True):
+            each["label_from_rationale"] = canonical(label, known) or label
+
+    def _add_rationales_given_gold(
+        self, records: Sequence[Record], predictions: list[dict]
+    ) -> None:
+        """Where the decision was right the prompt, and so the rationale, is the same."""
+        for each in predictions:
+            each["rationale_given_gold"] = each["rationale"]
+        wrong = [
+            (record, each)
+            for record, each in zip(records, predictions, strict=True)
+            if each["label"] != record.label
+        ]
+        texts = self.rationales([prompts.explain(r.text, r.label) for r, _ in wrong])
+        for (_, each), text in zip(wrong, texts, strict=True):
+            each["rationale_given_gold"] = text
+
+    def _longest(self, choices: Iterable[Sequence[str]]) -> int:
+        texts = list(dict.fromkeys(text for some in choices for text in some))
+        return max((len(ids) for ids in self.network.targets(texts)), default=0) if texts else 0
+
+
+def prediction(record: Record, text: str, labels: Sequence[str]) -> dict:
+    """A prediction of `record` from a label text, without a rationale yet.
+
+    `labels` give way to the record's own candidates.
+    """
+    label = canonical(text, record.candidates or labels)
+    made = {
+        "id": record.id,
+        "gold": record.label,
+        "label": label or text,
+        "valid": label is not None,
+        "rationale_gold": record.rationale,
+        "rationale": "",
+        "reason": record.reason,
+    }
+    if record.candidates:
+        made["candidates"] = list(record.candidates)
+    return made
+
+
+def _compact(texts: Iterable[str], encode: Callable[[list[str]], list[list[int]]]) -> list[array]:
+    """Ids of texts, a thousand at a time, as arrays: a list of ints takes ten times the memory."""
+    texts = iter(texts)
+    ids = []
+    while part := list(islice(texts, 1000)):
+        ids += [array("i", row) for row in encode(part)]
+    return ids

@@ -1,0 +1,1 @@
+"""The one trainer, its batches and its checkpoints."""

@@ -1,0 +1,292 @@
+"""The one trainer: every method is this loop under another `Objective`."""
+
+import json
+import math
+import time
+from collections.abc import Sequence
+from pathlib import Path
+from statistics import fmean
+
+import torch
+from safetensors.torch import load_file, save_file
+from sklearn.metrics import f1_score
+from torch import nn
+from tqdm import tqdm
+
+from r2d import env, paths
+from r2d.data.record import Record, canonical, category, positions
+from r2d.errors import R2DError
+from r2d.method import prompts, schedules
+from r2d.method.loss import Batch, Loss, loss
+from r2d.method.objective import Objective
+from r2d.models.decode import Decoder
+from r2d.recipes.settings import TrainSettings
+from r2d.training import checkpoint
+from r2d.training.batches import TokenCache, batch_order
+from r2d.training.learner import Learner
+
+LOG_EVERY = 10
+
+
+class Trainer:
+    """Trains one model under one objective; `fit` leaves it with its best validated weights.
+
+    `folder` takes `log.jsonl` and the checkpoints of an unfinished run. Several processes
+    (`accelerate launch`, `torchrun`) share each batch; every loss is a mean over the *global* batch's
+    target tokens, so the number of processes and the micro-batch size change the result by rounding
+    only (dropout aside: each process draws its own masks).
+    """
+
+    def __init__(
+        self,
+        model: nn.Module,
+        decoder: Decoder,
+        objective: Objective,
+        settings: TrainSettings,
+        seed: int,
+        folder: Path,
+        fingerprint: str,
+    ):
+        from accelerate import Accelerator
+
+        precision = "bf16" if settings.precision == "bf16" else "no"
+        self.accelerator = Accelerator(mixed_precision=precision, cpu=env.device() == "cpu")
+        processes = self.accelerator.num_processes
+        if settings.batch < processes:
+            raise R2DError(
+                f"{processes} processes can't share a batch of {settings.batch}; start fewer."
+            )
+        self.model, self.decoder = model, decoder
+        self.objective, self.settings, self.seed = objective, settings, seed
+        self.folder, self.fingerprint = folder, fingerprint
+        self.tokens = TokenCache(decoder)
+        self.learner = Learner(decoder, self.tokens, self.accelerator, settings.micro_batch)
+        self.weights = [p for p in model.parameters() if p.requires_grad]
+        self.optimiser = torch.optim.AdamW(
+            self.weights, lr=settings.lr, weight_decay=settings.weight_decay
+        )
+        start = objective.selection_start(settings.steps)
+        self.stopper = checkpoint.Stopper(settings.patience, start)
+
+    def fit(
+        self, train: Sequence[Record], validation: Sequence[Record], title: str = "training"
+    ) -> dict:
+        """Train, validate, stop early; returns steps, best score and seconds.
+
+        Raises `R2DError` on a non-finite loss, and for a method that explains where there is no
+        rationale to learn from.
+        """
+        self._take(train, validation)
+        self.folder.mkdir(parents=True, exist_ok=True)
+        step, steps = self._resume(), self.settings.steps
+        self.mark = time.perf_counter()
+        quiet = not self.accelerator.is_main_process
+        bar = tqdm(total=steps, initial=step, desc=title, mininterval=10, disable=quiet)
+        while step < steps and not self.stopper.stop:
+            entry = self._step(step)
+            step += 1
+            bar.update()
+            if step % LOG_EVERY == 0 or step in (1, steps):
+                bar.set_postfix(loss=f"{entry['loss']:.3f}", refresh=False)
+                self._log(entry)
+            if step % self.settings.eval_every == 0 or step == steps:
+                self._evaluate(step)
+        bar.close()
+        best = load_file(self.folder / "checkpoints" / "best.safetensors")
+        checkpoint.restore(self.model, best)
+        return {
+            "steps": step,
+            "best_step": self.stopper.best_step,
+            "best_score": self.stopper.best,
+            "score": "macro_f1" if self.objective.predicts else "negative validation loss",
+            "seconds": round(self.stopper.seconds, 2),
+            "peak_memory_mb": self.stopper.peak_memory_mb,
+            "seconds_per_step": round(self._seconds_per_step(), 4),
+        }
+
+    def _take(self, train: Sequence[Record], validation: Sequence[Record]) -> None:
+        """Keep what this objective learns from, and tokenise it once.
+
+        A method that only explains takes the records that have a rationale.
+        """
+        parts = {"training": train}
+        if not self.objective.predicts:
+            parts["validation"] = validation
+        for name, part in parts.items():
+            if self.objective.explains and not any(record.rationale for record in part):
+                raise R2DError(
+                    f"None of the {name} records has a rationale to learn from: give some, or train "
+                    "SFT instead."
+                )
+        if not self.objective.predicts:
+            train = [record for record in train if record.rationale]
+            validation = [record for record in validation if record.rationale]
+        self.train_set, self.validation_set = train, validation
+        self.tokens.add(train, self.objective)
+        self.tokens.add(validation, self.objective)
+
+    def _step(self, step: int) -> dict:
+        """One optimiser step over the global batch; returns what the log keeps."""
+        began, rank = time.perf_counter(), self.accelerator.process_index
+        torch.manual_seed((self.seed * 1_000_003 + step) * 64 + rank)
+        batch = self._batch(step)
+        self.model.train()
+        found = loss(self.learner, batch, self.objective, step, self.settings.steps)
+        sums = {"label": 0.0, "rationale": 0.0, "loss": 0.0}
+        for term in found.terms:
+            value = term.value
+            self.accelerator.backward(value)
+            sums[term.task] += term.nll.item()
+            sums["loss"] += value.item()
+        self._update(step)
+        entry = self._entry(step, batch, found, sums)
+        return entry | {"seconds": round(time.perf_counter() - began, 4)}
+
+    def _batch(self, step: int) -> Batch:
+        """This process's examples of a step, the coins of its examples, and the global token counts."""
+        rank, world = self.accelerator.process_index, self.accelerator.num_processes
+        order = batch_order(self.seed, len(self.train_set), step, self.settings.batch)
+        cases = [self.train_set[i] for i in order]
+        tokens = {
+            "label": max(1, self.tokens.count("label", (case.label for case in cases))),
+            "rationale": max(1, self.tokens.count("rationale", (c.rationale for c in cases))),
+        }
+        coins = schedules.coins(self.seed, step, len(cases))
+        return Batch(cases[rank::world], coins[rank::world], tokens)
+
+    def _entry(self, step: int, batch: Batch, found: Loss, sums: dict[str, float]) -> dict:
+        """A line of the log: what every process summed, as means over the global batch's tokens."""
+        wrong = sum(
+            own and label != case.label
+            for own, label, case in zip(found.sampled, found.prompted, batch.cases, strict=True)
+        )
+        counted = torch.tensor([*sums.values(), sum(found.sampled), wrong])
+        counted = self.accelerator.reduce(counted.to(self.accelerator.device), "sum").tolist()
+        label, rationale, total, sampled, wrong = counted
+        if not math.isfinite(total):
+            raise R2DError(
+                f"The loss at step {step} is {total}; lower `lr` or set `precision: fp32`, and start "
+                "the run again."
+            )
+        return {
+            "step": step + 1,
+            "loss": total,
+            "label_loss": label / batch.tokens["label"],
+            "rationale_loss": rationale / batch.tokens["rationale"],
+            "label_weight": found.label_weight,
+            "sampling_probability": found.sampling_probability,
+            "sampled": int(sampled),
+            "sampled_wrong": int(wrong),
+            "lr": self.optimiser.param_groups[0]["lr"],
+        }
+
+    def _update(self, step: int) -> None:
+        """Sum gradients over processes, clip, and step at a warmed-up and decayed learning rate."""
+        settings = self.settings
+        if self.accelerator.num_processes > 1:
+            for weight in self.weights:
+                if weight.grad is not None:
+                    weight.grad = self.accelerator.reduce(weight.grad, "sum")
+        torch.nn.utils.clip_grad_norm_(self.weights, settings.clip)
+        rising = (step + 1) / settings.warmup if step < settings.warmup else 1.0
+        falling = (settings.steps - step) / (settings.steps - settings.warmup)
+        for group in self.optimiser.param_groups:
+            group["lr"] = settings.lr * min(rising, falling)
+        self.optimiser.step()
+        self.optimiser.zero_grad(set_to_none=True)
+
+    def _evaluate(self, step: int) -> None:
+        """Validate (macro-F1, or minus the loss in stage 1), keep the best weights, checkpoint."""
+        self.model.eval()
+        score = self._macro_f1() if self.objective.predicts else -self._validation_loss()
+        stopper = self.stopper
+        better, now = stopper.update(step, score), time.perf_counter()
+        stopper.seconds += now - self.mark
+        self.mark = now
+        stopper.peak_memory_mb = max(stopper.peak_memory_mb, env.peak_memory_mb())
+        if stopper.best is None and step >= self.settings.steps:
+            # A run too short to reach selection still ends with weights: its last.
+            stopper.best, stopper.best_step = score, step
+            better = True
+        if self.accelerator.is_main_process:
+            checkpoints = self.folder / "checkpoints"
+            if better:
+                part = checkpoints / "best.part"
+                part.parent.mkdir(exist_ok=True)
+                save_file(checkpoint.trainable(self.model), part)
+                part.rename(part.with_suffix(".safetensors"))
+            # The log first: resuming cuts it back, and never adds to it.
+            self._log({"step": step, "validation": score, "best": stopper.best})
+            checkpoint.save(
+                checkpoints, step, self.model, self.optimiser, stopper, self.fingerprint
+            )
+        self.accelerator.wait_for_everyone()
+
+    def _seconds_per_step(self) -> float:
+        """Mean of the logged steps, validation left out; the log outlives a killed process."""
+        lines = (self.folder / "log.jsonl").read_text(encoding="utf-8").splitlines()
+        return fmean(entry["seconds"] for entry in map(json.loads, lines) if "seconds" in entry)
+
+    def _macro_f1(self) -> float:
+        """Over the label set, or over the positions of the candidates."""
+        records = self.validation_set
+        mine = self._mine(len(records))
+        choices = self.decoder.choices([records[i] for i in mine])
+        rows = self.tokens.sources([prompts.predict(records[i].text) for i in mine])
+        texts = self.decoder.label_texts(rows, choices=choices)
+        answers = [canonical(text, known) or "" for text, known in zip(texts, choices, strict=True)]
+        by_position = dict(self._gather(list(zip(mine, answers, strict=True))))
+        gold = [record.category for record in records]
+        predicted = [
+            category(by_position[i], record.candidates) for i, record in enumerate(records)
+        ]
+        labels = list(self.decoder.labels or positions(r.candidates for r in records))
+        return float(f1_score(gold, predicted, labels=labels, average="macro", zero_division=0))
+
+    @torch.no_grad()
+    def _validation_loss(self) -> float:
+        """Mean cross-entropy over the validation rationales' tokens."""
+        mine = [self.validation_set[i] for i in self._mine(len(self.validation_set))]
+        total, size = 0.0, self.decoder.batch
+        for start in range(0, len(mine), size):
+            part = mine[start : start + size]
+            sources = [self.objective.explain_prompt(case.text, case.label) for case in part]
+            total += self.learner.nll("rationale", sources, [c.rationale for c in part]).item()
+        tokens = self.tokens.count("rationale", (case.rationale for case in self.validation_set))
+        return sum(self._gather([total])) / tokens
+
+    def _mine(self, size: int) -> list[int]:
+        """The positions that this process takes of `size`."""
+        return list(range(self.accelerator.process_index, size, self.accelerator.num_processes))
+
+    def _gather(self, items: list) -> list:
+        """The items of all processes."""
+        from accelerate.utils import gather_object
+
+        return gather_object(items) if self.accelerator.num_processes > 1 else items
+
+    def _resume(self) -> int:
+        """Go on from the newest whole checkpoint, the log cut back to it; 0 if there is none."""
+        known = checkpoint.resume(
+            self.folder / "checkpoints", self.model, self.optimiser, self.fingerprint
+        )
+        step, log = 0, self.folder / "log.jsonl"
+        if known is not None:
+            step, self.stopper = known
+        if self.accelerator.is_main_process and log.exists():
+            lines = log.read_text(encoding="utf-8").splitlines()
+            paths.write(log, "".join(f"{line}\n" for line in lines if _step_of(line) <= step))
+        self.accelerator.wait_for_everyone()
+        return step
+
+    def _log(self, entry: dict) -> None:
+        if self.accelerator.is_main_process:
+            with (self.folder / "log.jsonl").open("a", encoding="utf-8") as file:
+                file.write(json.dumps(entry) + "\n")
+
+
+def _step_of(line: str) -> float:
+    try:
+        return json.loads(line)["step"]
+    except (ValueError, KeyError):
+        return math.inf
