@@ -1,346 +1,396 @@
-"""The command line for what was trained, and for training on a table of your own.
+"""Every command of `python -m r2d`: each reads its options, calls the package and prints.
 
-python -m r2d your-data --train tickets.csv --label-column queue
-python -m r2d predict RUN --file cases.csv --abstain-below 0.6
-python -m r2d calibrate RUN | export RUN OUT | push FOLDER REPO_ID
+What takes long to import is imported inside the commands, so that `--help` answers at once.
 """
 
-import argparse
-import csv
-import json
-import math
 import os
 import sys
-from dataclasses import asdict
 from pathlib import Path
+from typing import Annotated, Literal
+
+import typer
+from typer.core import TyperCommand
+from typer.exceptions import TyperException
 
 from r2d import paths
-from r2d.data import tables
-from r2d.data.record import as_text, some
 from r2d.errors import R2DError
 
+app = typer.Typer(
+    help="Train, compare, use and share clinical decision models with rationales.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+PASSING = {"allow_extra_args": True, "ignore_unknown_options": True}
+TABLE_FILE = "CSV, TSV, JSON, JSONL, Parquet, or a hub dataset's id"
 
-def predict(given: argparse.Namespace) -> None:
-    """Labels, probabilities and rationales of cases; the cases themselves are shown only on demand."""
-    import r2d
 
-    if given.out:
-        _expect_writable(given.out, ".csv", ".jsonl")
-    texts, own = (
-        ([given.text], [given.candidates])
-        if given.text is not None
-        else _cases(given.file, given.question_column)
+def profiles() -> list[str]:
+    """The names of the recipes."""
+    return sorted(file.stem for file in paths.RECIPES.glob("*.yaml"))
+
+
+Profile = Annotated[
+    str,
+    typer.Argument(
+        metavar="PROFILE",
+        help=f"Recipe: one of {', '.join(profiles())}.",
+        autocompletion=profiles,
+    ),
+]
+ProfileOption = Annotated[str, typer.Option(help="Recipe to start from.", autocompletion=profiles)]
+Changes = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--set",
+        metavar="KEY=VALUE",
+        help="Change one setting of the recipe, e.g. train.common.batch=16; may be repeated.",
+    ),
+]
+RunFolder = Annotated[
+    Path,
+    typer.Argument(metavar="RUN", help="A run's folder, e.g. runs/mini/triage/r2d-full/seed1."),
+]
+Column = Annotated[str, typer.Option(metavar="COLUMN")]
+
+
+class Passing(TyperCommand):
+    """A command that finds the words after `--` in its context's `obj`."""
+
+    def parse_args(self, ctx, args):
+        ctx.obj = []
+        if "--" in args:
+            mark = args.index("--")
+            args, ctx.obj = args[:mark], args[mark + 1 :]
+        return super().parse_args(ctx, args)
+
+
+@app.command(cls=Passing)
+def run(
+    context: typer.Context,
+    profile: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="PROFILE",
+            help=f"Recipe: one of {', '.join(profiles())}; default: mini.",
+            autocompletion=profiles,
+        ),
+    ] = None,
+    only: Annotated[
+        str | None, typer.Option(metavar="E1,E2", help="Only these experiments.")
+    ] = None,
+    cores: Annotated[
+        str | None, typer.Option(metavar="N", help="Notebooks at a time; default: all cores.")
+    ] = None,
+    gpus: Annotated[
+        str | None,
+        typer.Option(
+            metavar="N",
+            help="Those of them that use a GPU, one each; default: all GPUs. 0: use none.",
+        ),
+    ] = None,
+    on: Annotated[
+        str | None, typer.Option(metavar="CLUSTER", help="Submit them: slurm or kubernetes.")
+    ] = None,
+    changes: Changes = None,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="List what would run, and how long it takes.")
+    ] = False,
+    unlock: Annotated[
+        bool, typer.Option("--unlock", help="Release the lock that a killed run left.")
+    ] = False,
+) -> int:
+    """Run every notebook that is out of date; words after -- go to Snakemake."""
+    from r2d.experiments import workflow
+
+    named = profile or ["mini"]
+    if len(named) > 1:
+        raise R2DError(f"One profile at a time, please: {' or '.join(named)}.")
+    plan = workflow.Plan(
+        profile=named[0],
+        only=only,
+        cores=workflow.whole_number("--cores", cores, 1),
+        gpus=workflow.whole_number("--gpus", gpus),
+        on=on,
+        settings=tuple(changes or ()),
+        passed=tuple(context.obj),
     )
-    model = r2d.load(given.run)
-    found = model.predict(
-        texts,
-        not given.no_rationale,
-        given.abstain_below,
-        own if given.candidates or not model.labels else (),
-    )
-    rows = [
-        {"case": number} | ({"text": text} if given.show_text else {}) | asdict(each)
-        for number, (text, each) in enumerate(zip(texts, found, strict=True), 1)
-    ]
-    if given.out:
-        _write(rows, given.out)
-        print(f"{len(rows)} cases -> {given.out}")
-    elif given.json:
-        print("\n".join(json.dumps(row, ensure_ascii=False) for row in rows))
-    else:
-        print("\n".join(_line(row) for row in rows))
+    if unlock:
+        return workflow.unlock(plan)
+    return workflow.dry_run(plan) if dry_run else workflow.start(plan)
 
 
-def calibrate(given: argparse.Namespace) -> None:
-    """Fit a run's temperature; with a wanted accuracy also the confidence below which to abstain."""
-    import pandas as pd
+@app.command()
+def report(
+    profile: Profile = "mini",
+    changes: Changes = None,
+    show: Annotated[bool, typer.Option("--open/--no-open", help="Open it in a browser.")] = True,
+) -> None:
+    """Build the report of a run: a site that needs no server."""
+    import webbrowser
 
-    from r2d.evaluation import calibration
-
-    found = calibration.calibrate(given.run)
-    print("\n".join(calibration.sentences(found)))
-    if given.target_accuracy:
-        row = calibration.choose_threshold(pd.DataFrame(found["curve"]), given.target_accuracy)
-        limit = (
-            math.floor(row.threshold * 1e4) / 1e4
-        )  # rounded up it would leave out the case it stands on
-        print(
-            f"--abstain-below {limit:.4f} answers {row.coverage:.0%} of validation at {row.accuracy:.0%} accuracy."
-        )
-
-
-def export(given: argparse.Namespace) -> None:
-    """A folder to share."""
-    from r2d.deploy import share
-
-    print(
-        f"exported to {share.export(given.run, given.out, given.merged)}: read its README.md before you share it"
-    )
-
-
-def push(given: argparse.Namespace) -> None:
-    """A shared folder to the model hub."""
-    from r2d.deploy import share
-
-    print(share.push(given.folder, given.repo_id, private=not given.public))
-
-
-def write_rationales(given: argparse.Namespace) -> None:
-    """Rationales of a chat model for a table that has none, as a file to train on."""
     from r2d import recipes
-    from r2d.data.record import Record
-    from r2d.experiments import your_data
-    from r2d.llms import chat, rationales
 
-    _expect_writable(given.out, ".jsonl")
-    known = recipes.load(given.profile).llms
-    if given.llm not in known:
-        raise R2DError(
-            f"Profile {given.profile} has no chat model {given.llm!r}: choose one of {', '.join(known)}."
-        )
-    table = your_data.look(
-        given.file, question=given.question_column, label=given.label_column, rationale=""
-    )
-    rows = [row for row in table.train if row["question"] and row["label"]]
-    records = [
-        Record(
-            str(number),
-            row["question"],
-            row["label"],
-            "",
-            candidates=tuple(row.get("candidates", ())),
-        )
-        for number, row in enumerate(rows, 1)
-    ]
-    found = rationales.write(
-        chat.Chat(known[given.llm]), records, sorted({r.label for r in records})
-    )
-    kept = rationales.save(records, found, given.out)
-    print(
-        f"{kept} of {len(records)} rationales -> {given.out}; rejected: {found.rejected or 'none'}; read some first."
-    )
+    recipe = recipes.load(profile, recipes.parse_settings(changes or ()))
+    from r2d.reporting import site  # which takes seconds
+
+    index = site.build(recipe)
+    print(index)
+    if show:
+        webbrowser.open(index.as_uri())
 
 
-def your_data(given: argparse.Namespace) -> None:
-    """Train and compare on a table by running notebook 09."""
-    from papermill.exceptions import PapermillExecutionError
+@app.command(context_settings=PASSING)
+def lab(context: typer.Context) -> None:
+    """Open the notebooks in JupyterLab, which gets all further words."""
+    # This environment's kernel, not one of the user's of the same name.
+    os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"
+    _become("jupyterlab", "--notebook-dir=notebooks", *context.args)
 
+
+@app.command(context_settings=PASSING)
+def test(context: typer.Context) -> None:
+    """Run the tests; pytest gets all further words."""
+    workers = ["--numprocesses", "logical", "--maxprocesses", "4", "--dist", "loadfile"]
+    _become("pytest", *workers, *context.args)
+
+
+@app.command()
+def train(
+    profile: Profile,
+    dataset: Annotated[str, typer.Argument(metavar="DATASET")],
+    method: Annotated[str, typer.Argument(metavar="METHOD")],
+    seed: Annotated[int, typer.Argument(metavar="SEED")],
+    changes: Changes = None,
+) -> None:
+    """Do one run of a recipe, on several GPUs under `torchrun` or `accelerate launch`."""
+    from r2d import recipes
+    from r2d.experiments.run import Run
+
+    recipe = recipes.load(profile, recipes.parse_settings(changes or ()))
+    print(Run(recipe, dataset, method, seed).execute())
+
+
+@app.command()
+def notebook(
+    name: Annotated[str, typer.Argument(metavar="NAME", help="E.g. 03_stage2.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The executed notebook.")],
+    parameters: Annotated[
+        list[str] | None,
+        typer.Option("-p", metavar="NAME=VALUE", help="A parameter of it; may be repeated."),
+    ] = None,
+) -> int:
+    """Execute one notebook."""
+    from r2d import recipes
+    from r2d.experiments import notebook
+
+    return notebook.run(name, out, recipes.parse_settings(parameters or ()))
+
+
+@app.command()
+def your_data(
+    train: Annotated[str, typer.Option(metavar="FILE", help=TABLE_FILE)],
+    test: Annotated[
+        str, typer.Option(metavar="FILE", help="Without it a part of --train is held back.")
+    ] = "",
+    question_column: Column = "question",
+    label_column: Column = "label",
+    rationale_column: Column = "rationale",
+    profile: ProfileOption = "mini",
+    tuning: Literal["full", "lora", "qlora"] = "full",
+    seed: int = 1,
+    changes: Changes = None,
+) -> int:
+    """Train and compare on a table of your own: notebook 09."""
     from r2d import recipes
     from r2d.experiments import notebook, your_data
 
-    columns = (given.question_column, given.label_column, given.rationale_column)
-    overrides = recipes.settings_of(given.overrides)
-    table = your_data.look(given.train, given.test, *columns)
-    recipe = your_data.recipe(table, given.profile, given.tuning, overrides)
+    overrides = recipes.parse_settings(changes or ())
+    table = your_data.read_table(train, test, question_column, label_column, rationale_column)
+    recipe = your_data.recipe(table, profile, tuning, overrides)
     out = paths.runs(recipe.profile) / "notebooks" / f"{your_data.NOTEBOOK}.ipynb"
+    rows = len(table.train)
+    print(f"{recipe.note}\n{rows} rows; running the notebook, which ends up in {out}", flush=True)
+    parameters = your_data.parameters(table, profile, tuning, seed, overrides)
+    failed = notebook.run(your_data.NOTEBOOK, out, parameters)
+    if not failed:
+        method = your_data.methods(table, tuning)[-1]
+        best = paths.run(recipe.profile, your_data.NAME, method, seed)
+        print(f"Done. Read {out}\nTrained model: {best}")
+        print(f"Use it: python -m r2d predict {best} --text '...'")
+    return failed
+
+
+@app.command()
+def write_rationales(
+    file: Annotated[str, typer.Argument(metavar="FILE", help=TABLE_FILE)],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="A .jsonl to train on.")],
+    llm: Annotated[str, typer.Option(metavar="NAME", help="One of the recipe's `llms`.")] = (
+        "smollm2"
+    ),
+    profile: ProfileOption = "mini",
+    question_column: Column = "question",
+    label_column: Column = "label",
+) -> None:
+    """Have a chat model explain the labels of a table that has no rationales."""
+    from r2d import recipes
+    from r2d.deploy import answers
+    from r2d.experiments import your_data
+    from r2d.llms import chat, rationales
+
+    answers.expect_writable(out, [".jsonl"])
+    llms = recipes.load(profile).llms
+    if llm not in llms:
+        raise R2DError(
+            f"Profile {profile} has no chat model {llm!r}: choose one of {', '.join(llms)}."
+        )
+    table = your_data.read_table(file, "", question_column, label_column, rationale="")
+    records = your_data.labelled(table)
+    labels = sorted({record.label for record in records})
+    written = rationales.write(chat.Chat(llms[llm]), records, labels)
+    kept = rationales.save(records, written, out)
     print(
-        f"{recipe.note}\n{len(table.train)} rows; running the notebook, which ends up in {out}",
-        flush=True,
-    )
-    chosen = dict(
-        zip(("question_column", "label_column", "rationale_column"), columns, strict=True)
-    )
-    chosen |= {"train_file": table.train_file, "test_file": table.test_file}
-    chosen |= {
-        "profile": given.profile,
-        "tuning": given.tuning,
-        "seed": given.seed,
-        "overrides": overrides,
-    }
-    try:
-        notebook.execute(your_data.NOTEBOOK, out, chosen)
-    except PapermillExecutionError as error:
-        raise SystemExit(
-            f"The notebook failed in cell {error.exec_count}: {error.ename}: {error.evalue}"
-        ) from None
-    best = paths.run(
-        recipe.profile, your_data.NAME, your_data.methods(table, given.tuning)[-1], given.seed
-    )
-    print(
-        f"Done. Read {out}\nTrained model: {best}\nUse it: python -m r2d predict {best} --text '...'"
+        f"{kept} of {len(records)} rationales -> {out}; rejected: {written.rejected or 'none'}; "
+        "read some first."
     )
 
 
-def _cases(file: Path, column: str) -> tuple[list[str], list]:
-    """The cases' texts, and the cells of their column `candidates`, empty where there is none."""
-    source = tables.find(str(file))
-    columns, rows = tables.composed(*tables.table(source), [column])
-    if column not in columns:
-        raise R2DError(
-            f"{file.name} has no column {column!r}, only {some(columns)}: name it with --question-column."
-        )
-    cells = [
-        ((values or {}).get(column), (values or {}).get("candidates") or ()) for _, values in rows
-    ]
-    texts = [as_text(cell) or "" for cell, _ in cells]
-    if blank := [number for number, text in enumerate(texts, 1) if not text]:
-        raise R2DError(
-            f"{file.name}: case {blank[0]} has no text in column {column!r}: fill it in or take that row out."
-        )
-    if not texts:
-        raise R2DError(f"{file.name} has a header but no cases: give it at least one row.")
-    return texts, [own for _, own in cells]
+@app.command()
+def predict(
+    folder: RunFolder,
+    text: Annotated[str | None, typer.Option(help="One case.")] = None,
+    file: Annotated[
+        Path | None, typer.Option(help="Cases: CSV, TSV, JSON, JSONL or Parquet.")
+    ] = None,
+    question_column: Column = "question",
+    candidates: Annotated[
+        str,
+        typer.Option(
+            metavar="A|B", help="What --text chooses from, if cases bring their own options."
+        ),
+    ] = "",
+    out: Annotated[
+        Path | None, typer.Option(help="Write to this .csv or .jsonl instead of the screen.")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON lines.")] = False,
+    abstain_below: Annotated[
+        float | None, typer.Option(metavar="P", help="Mark answers less sure than this.")
+    ] = None,
+    no_rationale: Annotated[
+        bool, typer.Option("--no-rationale", help="Labels only, which is much faster.")
+    ] = False,
+    show_text: Annotated[
+        bool, typer.Option("--show-text", help="Repeat the cases' text in the output.")
+    ] = False,
+) -> None:
+    """Labels, probabilities and rationales of new cases."""
+    if (text is None) == (file is None):
+        raise R2DError("Give one case with --text, or a file of cases with --file.")
+    import r2d
+    from r2d.data import tables
+    from r2d.deploy import answers
+
+    if out:
+        answers.expect_writable(out)
+    if text is None:
+        texts, choices = tables.cases(file, question_column)
+    else:
+        texts, choices = [text], [candidates]
+    model = r2d.load(folder)
+    if model.labels and not candidates:
+        choices = []
+    predictions = model.predict(texts, not no_rationale, abstain_below, choices)
+    rows = answers.rows(predictions, texts if show_text else None)
+    if out:
+        answers.write(rows, out)
+        print(f"{len(rows)} cases -> {out}")
+    else:
+        for row in rows:
+            print(answers.as_json(row) if as_json else answers.line(row))
 
 
-def _line(row: dict) -> str:
-    """A case in one line, as a person reads it."""
-    label = f"(abstained) {row['label']}" if row["abstained"] else row["label"]
-    return "  ".join(
-        map(
-            str,
-            filter(
-                None,
-                (row["case"], label, f"{row['confidence']:.2f}", row["rationale"], row.get("text")),
-            ),
-        )
-    )
+@app.command()
+def calibrate(
+    folder: RunFolder,
+    target_accuracy: Annotated[
+        float | None, typer.Option(metavar="SHARE", help="Also say when to abstain to reach it.")
+    ] = None,
+) -> None:
+    """Fit a temperature on the run's validation split."""
+    from r2d.deploy import calibrate
+
+    result = calibrate.calibrate(folder)
+    print("\n".join(calibrate.sentences(result)))
+    if target_accuracy:
+        print(calibrate.abstention(result, target_accuracy))
 
 
-def _expect_writable(out: Path, *endings: str) -> None:
-    """Refuse a file that the answers can't be written to, before they are computed."""
-    if out.suffix not in endings:
-        raise R2DError(f"{out.name} has an unknown ending: name it {' or '.join(endings)}.")
-    if not os.access(out if out.exists() else out.absolute().parent, os.W_OK):
-        raise R2DError(f"{out} cannot be written: name a file in a folder that you may write to.")
+@app.command()
+def export(
+    folder: RunFolder,
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="A new or empty folder.")],
+    merged: Annotated[
+        bool, typer.Option("--merged", help="Put an adapter into its backbone's weights.")
+    ] = False,
+) -> None:
+    """A folder to share: weights, tokenizer, model card."""
+    from r2d.deploy import share
+
+    target = share.export(folder, out, merged)
+    print(f"exported to {target}: read its README.md before you share it")
 
 
-def _write(rows: list[dict], out: Path) -> None:
-    """A CSV with a column for each label's probability (one for all where cases differ in labels), or JSON lines."""
-    try:
-        with out.open("w", encoding="utf-8", newline="") as file:
-            if out.suffix == ".jsonl":
-                file.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-                return
-            alike = len({tuple(row["probabilities"]) for row in rows}) == 1
-            flat = [row | _columns(row.pop("probabilities"), alike) for row in rows]
-            writer = csv.DictWriter(file, flat[0])
-            writer.writeheader()
-            writer.writerows(flat)
-    except OSError as error:
-        raise R2DError(
-            f"{out} cannot be written ({error.strerror}): name a file in a folder that you may write to."
-        ) from None
+@app.command()
+def push(
+    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="What `export` made.")],
+    repo_id: Annotated[str, typer.Argument(metavar="REPO_ID", help="E.g. you/my-model.")],
+    public: Annotated[
+        bool, typer.Option("--public", help="For everyone to see; private without it.")
+    ] = False,
+) -> None:
+    """Upload an exported folder to the model hub (HF_TOKEN)."""
+    from r2d.deploy import share
+
+    print(share.push(folder, repo_id, private=not public))
 
 
-def _columns(probabilities: dict[str, float], alike: bool) -> dict:
-    if not alike:
-        return {"probabilities": json.dumps(probabilities, ensure_ascii=False)}
-    return {f"p({label})": share for label, share in probabilities.items()}
+@app.command()
+def readme() -> None:
+    """Write the README's results anew, from figures/mini/."""
+    from r2d.reporting import readme
+
+    readme.rewrite()
 
 
-def parser() -> argparse.ArgumentParser:
-    """The commands and their options."""
-    top = argparse.ArgumentParser(
-        prog="python -m r2d",
-        description="Use, check and share what was trained; train on your own.",
-    )
-    add = top.add_subparsers(required=True, metavar="COMMAND").add_parser
-    _add_predict(add("predict", help="labels, probabilities and rationales of new cases"))
-    command = add("calibrate", help="fit a temperature on the run's validation split")
-    command.add_argument("run", metavar="RUN")
-    command.add_argument(
-        "--target-accuracy",
-        type=float,
-        metavar="SHARE",
-        help="also say when to abstain to reach it",
-    )
-    command.set_defaults(do=calibrate)
-    command = add("export", help="a folder to share: weights, tokenizer, model card")
-    command.add_argument("run", metavar="RUN")
-    command.add_argument("out", metavar="OUT", type=Path)
-    command.add_argument(
-        "--merged", action="store_true", help="put an adapter into its backbone's weights"
-    )
-    command.set_defaults(do=export)
-    command = add("push", help="upload an exported folder to the model hub (HF_TOKEN)")
-    command.add_argument("folder", metavar="FOLDER", type=Path)
-    command.add_argument("repo_id", metavar="REPO_ID")
-    command.add_argument(
-        "--public", action="store_true", help="for everyone to see; private without it"
-    )
-    command.set_defaults(do=push)
-    _add_your_data(add("your-data", help="train and compare on a table of your own"))
-    command = add(
-        "write-rationales",
-        help="have a chat model explain the labels of a table that has no rationales",
-    )
-    command.add_argument(
-        "file", metavar="FILE", help="CSV, TSV, JSON, JSONL, Parquet, or a hub dataset's id"
-    )
-    command.add_argument("out", metavar="OUT", type=Path, help="a .jsonl to train on")
-    command.add_argument(
-        "--llm", default="smollm2", metavar="NAME", help="one of the recipe's `llms`"
-    )
-    command.add_argument("--profile", default="mini")
-    for field in ("question", "label"):
-        command.add_argument(f"--{field}-column", default=field, metavar="COLUMN")
-    command.set_defaults(do=write_rationales)
-    return top
+@app.command()
+def pretrain(
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The folder for it.")],
+    steps: int = 1600,
+    notes: Annotated[int, typer.Option(help="Synthetic notes to read.")] = 60_000,
+) -> None:
+    """Make the small T5 again that the project ships."""
+    from r2d.models.pretrain import rebuild
 
-
-def _add_predict(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "run", metavar="RUN", help="a run folder, e.g. runs/mini/triage/r2d-full/seed1"
-    )
-    source = command.add_mutually_exclusive_group(required=True)
-    source.add_argument("--text", help="one case")
-    source.add_argument("--file", type=Path, help="cases: CSV, TSV, JSON, JSONL or Parquet")
-    command.add_argument("--question-column", default="question", metavar="COLUMN")
-    command.add_argument(
-        "--candidates",
-        default="",
-        metavar="A|B",
-        help="what --text chooses from, if cases bring their own",
-    )
-    command.add_argument(
-        "--out", type=Path, help="write to this .csv or .jsonl instead of the screen"
-    )
-    command.add_argument("--json", action="store_true", help="print JSON lines")
-    command.add_argument(
-        "--abstain-below", type=float, metavar="P", help="mark answers less sure than this"
-    )
-    command.add_argument(
-        "--no-rationale", action="store_true", help="labels only, which is much faster"
-    )
-    command.add_argument(
-        "--show-text", action="store_true", help="repeat the cases' text in the output"
-    )
-    command.set_defaults(do=predict)
-
-
-def _add_your_data(command: argparse.ArgumentParser) -> None:
-    command.add_argument(
-        "--train",
-        required=True,
-        metavar="FILE",
-        help="CSV, TSV, JSON, JSONL, Parquet, or a hub dataset's id",
-    )
-    command.add_argument(
-        "--test", default="", metavar="FILE", help="without it a part of --train is held back"
-    )
-    for field in ("question", "label", "rationale"):
-        command.add_argument(f"--{field}-column", default=field, metavar="COLUMN")
-    command.add_argument("--profile", default="mini")
-    command.add_argument("--tuning", default="full", choices=("full", "lora", "qlora"))
-    command.add_argument("--seed", type=int, default=1)
-    command.add_argument(
-        "--set", dest="overrides", action="append", default=[], metavar="KEY=VALUE"
-    )
-    command.set_defaults(do=your_data)
+    rebuild(out, steps, notes)
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """0 when done, 2 on a sentence for the user; a notebook's failing cell ends the program with 1."""
-    given = parser().parse_args(arguments)
+    """0 when done, 1 when what was run failed, 2 on a mistake that a sentence explains."""
+    for name in ("R2D_HOME", "R2D_DATA", "R2D_ASSETS"):  # notebooks run in another folder
+        if os.environ.get(name):
+            os.environ[name] = str(Path(os.environ[name]).expanduser().absolute())
     try:
-        given.do(given)
+        return app(arguments, standalone_mode=False) or 0
     except R2DError as error:
         print(error, file=sys.stderr)
-        return 2
-    except BrokenPipeError:  # the reader, e.g. `head`, has seen enough
-        sys.stdout = None
-    return 0
+    except TyperException as error:
+        message = error.format_message()
+        print(message if message.endswith((".", "?")) else f"{message}.", file=sys.stderr)
+    return 2
 
 
-if __name__ == "__main__":
-    raise SystemExit(main())
+def _become(module: str, *arguments: str) -> None:
+    """Go on as another program, in the project's folder."""
+    os.chdir(paths.ROOT)
+    os.execv(sys.executable, [sys.executable, "-m", module, *arguments])

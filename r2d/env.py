@@ -10,12 +10,27 @@ from importlib.metadata import PackageNotFoundError, version
 
 from r2d import paths
 
-PACKAGES = ("torch", "transformers", "peft", "bitsandbytes", "accelerate", "datasets", "scikit-learn", "nltk",
-            "sacrebleu", "bert-score", "papermill", "snakemake")  # fmt: skip
+PACKAGES = (
+    "torch",
+    "transformers",
+    "peft",
+    "bitsandbytes",
+    "accelerate",
+    "datasets",
+    "scikit-learn",
+    "nltk",
+    "sacrebleu",
+    "bert-score",
+    "papermill",
+    "snakemake",
+)
 
 
 def seed_everything(seed: int) -> None:
-    """Seed Python, NumPy and torch; on CUDA also ask for deterministic kernels (the CPU's are) and count memory anew."""
+    """Seed Python, NumPy and torch.
+
+    On CUDA also ask for deterministic kernels (the CPU's are) and count memory anew.
+    """
     import numpy as np
     import torch
 
@@ -41,28 +56,29 @@ def is_main_process() -> bool:
 
 
 def peak_memory_mb() -> int:
-    """Peak resident memory of this process so far (peak allocated memory of the GPU in this run where there is one)."""
+    """Peak memory so far in MiB: allocated on the GPU in this run, else this process's resident."""
     import torch
 
     if torch.cuda.is_available():
         return torch.cuda.max_memory_allocated() // 2**20
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // (
-        2**20 if sys.platform == "darwin" else 1024
-    )
+    unit = 2**20 if sys.platform == "darwin" else 1024  # ru_maxrss is in bytes or in KiB
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // unit
 
 
 def describe() -> dict:
     """Versions, device and commit, as `env.json` keeps them."""
     import torch
 
-    kind = device()
+    place = device()
+    if place == "cpu":
+        name = platform.processor() or platform.machine()
+    else:
+        name = torch.cuda.get_device_name(place)
     return {
         "python": platform.python_version(),
-        "packages": {name: _version(name) for name in PACKAGES},
-        "device": torch.cuda.get_device_name(kind)
-        if kind != "cpu"
-        else platform.processor() or platform.machine(),
-        "kind": kind,
+        "packages": {package: _version(package) for package in PACKAGES},
+        "device": name,
+        "kind": place,
         "threads": torch.get_num_threads(),
         "commit": commit(),
     }
@@ -70,34 +86,27 @@ def describe() -> dict:
 
 def line() -> str:
     """One line for the top of a notebook."""
-    found = describe()
-    packages = "  ".join(
-        f"{name} {found['packages'][name]}" for name in ("torch", "transformers", "peft")
+    facts = describe()
+    versions = [f"{name} {facts['packages'][name]}" for name in ("torch", "transformers", "peft")]
+    return (
+        f"Python {facts['python']}  {'  '.join(versions)}  on {facts['kind']} "
+        f"({facts['threads']} threads), commit {facts['commit']}"
     )
-    return f"Python {found['python']}  {packages}  on {found['kind']} ({found['threads']} threads), commit {found['commit']}"
 
 
 def commit() -> str:
     """Short commit of the project, with `+` when the work tree differs; `unknown` outside git."""
     try:
         head = _git("rev-parse", "--short", "HEAD")
-        return head + (
-            "+"
-            if _git("status", "--porcelain", "--untracked-files=no", "--", "r2d", "notebooks")
-            else ""
-        )
+        changes = _git("status", "--porcelain", "--untracked-files=no", "--", "r2d", "notebooks")
     except (OSError, subprocess.CalledProcessError):
         return "unknown"
+    return f"{head}+" if changes else head
 
 
 def _git(*arguments: str) -> str:
-    command = [
-        "git",
-        "--no-optional-locks",
-        "-C",
-        str(paths.ROOT),
-        *arguments,
-    ]  # a kill leaves no lock behind
+    # Without optional locks, so that a kill leaves none behind.
+    command = ["git", "--no-optional-locks", "-C", str(paths.ROOT), *arguments]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
 

@@ -1,4 +1,4 @@
-"""Where everything lives: one place for every location in the project, and how a file gets there whole."""
+"""Where everything lives: every location in the project, and how a file gets there whole."""
 
 import json
 import os
@@ -31,7 +31,7 @@ def run(profile: str, dataset: str, method: str, seed: int) -> Path:
 
 
 def cache() -> Path:
-    """Downloaded assets and the answers of chat models: safe to delete, but got again at a price."""
+    """Downloaded assets and chat models' answers: safe to delete, but got again at a price."""
     return home() / ".cache"
 
 
@@ -47,7 +47,10 @@ def data() -> Path | None:
 
 
 def write(path: Path, text: str) -> None:
-    """Write a text under another name and rename it: a kill or a full disk leaves the file as it was, or whole."""
+    """Write a text under another name and rename it.
+
+    A kill or a full disk leaves the file as it was, or whole.
+    """
     part = path.with_name(f"{path.name}.part")
     part.write_text(text, encoding="utf-8")
     part.rename(path)

@@ -1,4 +1,4 @@
-"""What the tests share: a run-time home of their own, one thread, and recipes small enough for any machine."""
+"""What the tests share: a run-time home of their own, one thread, and recipes for any machine."""
 
 import os
 import shutil
@@ -10,9 +10,8 @@ import pytest
 os.environ["OMP_NUM_THREADS"] = "1"  # before torch is imported, and for every child process
 os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
 os.environ["NO_PROXY"] = os.environ["no_proxy"] = "127.0.0.1,localhost"  # the tests' own servers
-if (
-    signal.getsignal(signal.SIGINT) is signal.SIG_IGN
-):  # as in a background job, whose children would ignore it too
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    # As in a background job, whose children would ignore it too.
     signal.signal(signal.SIGINT, signal.default_int_handler)
 
 from r2d import paths, recipes  # noqa: E402
@@ -47,7 +46,7 @@ def new_home(folder: Path) -> Path:
 
 
 def project_copy(folder: Path) -> Path:
-    """A copy of the project under `folder`, so that neither its figures nor its lock are touched."""
+    """A copy of the project under `folder`, so that neither figures nor lock are touched."""
     target = folder / "project"
     target.mkdir()
     for name in (
@@ -93,13 +92,13 @@ def project_data(monkeypatch) -> Path | None:
     return folder
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def tiny():
-    """The smoke recipe in seconds, with more overrides if wanted: `tiny()`, `tiny({"train.common.steps": 2})`."""
+    """The smoke recipe in seconds, with more overrides if wanted: `tiny({"lora.r": 2})`."""
     return lambda more=None: recipes.load("smoke", TINY | (more or {}))
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def records(tiny):
     """A tiny synthetic triage dataset."""
     from r2d import data
@@ -107,18 +106,45 @@ def records(tiny):
     return data.load("triage", tiny().datasets["triage"])
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def fresh():
     """A decoder around a fresh `mini-base`: `fresh(records, tuning="full", dropout=0.0)`."""
-    from r2d.models import load
     from r2d.models.decode import Decoder
+    from r2d.models.load import load_model, load_tokenizer
     from r2d.recipes.settings import LoraSettings
 
     def make(records, tuning="full", dropout=0.0, limits=(64, 24)):
-        net = load.load("mini-base", tuning, LoraSettings(r=4, alpha=8), dropout)
-        return Decoder(net, load.load_tokenizer("mini-base"), records.labels, limits)
+        model = load_model("mini-base", tuning, LoraSettings(r=4, alpha=8), dropout)
+        return Decoder(model, load_tokenizer("mini-base"), records.labels, limits)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def llama(tmp_path_factory) -> str:
+    """A tiny untrained Llama with the base's byte-level tokenizer, and weights of some size."""
+    import torch
+    from transformers import LlamaConfig, LlamaForCausalLM
+
+    from r2d.models.load import load_tokenizer
+
+    folder, tokenizer = tmp_path_factory.mktemp("llama"), load_tokenizer("mini-base")
+    shape = LlamaConfig(
+        vocab_size=len(tokenizer),
+        hidden_size=32,
+        intermediate_size=48,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=2,
+        initializer_range=0.3,  # so that it has opinions
+        eos_token_id=[7, 9],
+        pad_token_id=None,
+        tie_word_embeddings=True,
+    )
+    torch.manual_seed(0)
+    LlamaForCausalLM(shape).save_pretrained(folder)
+    tokenizer.save_pretrained(folder)
+    return str(folder)
 
 
 @pytest.fixture

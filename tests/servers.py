@@ -1,4 +1,7 @@
-"""An OpenAI-compatible server on loopback that fails as it is told to, for the tests of chat models."""
+"""An OpenAI-compatible server on loopback that fails as it is told to.
+
+For the tests of chat models.
+"""
 
 import json
 import threading
@@ -62,7 +65,10 @@ def slow(seconds: float, then: Callable) -> Callable:
 
 
 class Flaky(ThreadingHTTPServer):
-    """Replies by `script`, one entry a request, then by `usual`; `seen` holds (last message, request, its key) of each."""
+    """Replies by `script`, one entry a request, then by `usual`.
+
+    `seen` holds (last message, request, its key) of each.
+    """
 
     daemon_threads = True
 

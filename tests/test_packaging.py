@@ -1,4 +1,4 @@
-"""The places that say what the project needs agree with one another and with what its code imports."""
+"""The places that say what the project needs agree with one another and with its imports."""
 
 import ast
 import json
@@ -17,22 +17,28 @@ from packaging.version import Version
 import r2d
 from r2d import paths
 
-BRIEF = "jupyterlab papermill torch transformers peft bitsandbytes datasets seaborn bert-score sacrebleu".split()
+PROMISED = (
+    "jupyterlab",
+    "papermill",
+    "torch",
+    "transformers",
+    "peft",
+    "bitsandbytes",
+    "datasets",
+    "seaborn",
+    "bert-score",
+    "sacrebleu",
+)
 PROJECT = tomllib.loads((paths.ROOT / "pyproject.toml").read_text(encoding="utf-8"))["project"]
-DIRECT = {
-    canonicalize_name(r.name): r
-    for r in map(Requirement, PROJECT["dependencies"] + PROJECT["optional-dependencies"]["test"])
-}
+LISTED = [*PROJECT["dependencies"], *PROJECT["optional-dependencies"]["test"]]
+DIRECT = {canonicalize_name(r.name): r for r in map(Requirement, LISTED)}
 
 
 def environment() -> tuple[list[str], list[str]]:
     """What conda installs and what pip installs by environment.yml."""
-    listed = yaml.safe_load((paths.ROOT / "environment.yml").read_text(encoding="utf-8"))[
-        "dependencies"
-    ]
-    return [e for e in listed if isinstance(e, str)], next(
-        e["pip"] for e in listed if isinstance(e, dict)
-    )
+    content = yaml.safe_load((paths.ROOT / "environment.yml").read_text(encoding="utf-8"))
+    *conda, pip = content["dependencies"]
+    return conda, pip["pip"]
 
 
 def pinned() -> dict[str, Version]:
@@ -44,13 +50,13 @@ def pinned() -> dict[str, Version]:
 def imported(source: str) -> set[str]:
     """Top-level names that Python source imports; notebook magics are left out."""
     tree = ast.parse("\n".join(line for line in source.splitlines() if not line.startswith("%")))
-    found = {a.name for node in ast.walk(tree) if isinstance(node, ast.Import) for a in node.names}
-    found |= {
-        n.module
-        for n in ast.walk(tree)
-        if isinstance(n, ast.ImportFrom) and n.module and not n.level
-    }
-    return {name.partition(".")[0] for name in found}
+    modules = set()
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            modules |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            modules.add(node.module)
+    return {module.partition(".")[0] for module in modules}
 
 
 def sources():
@@ -69,16 +75,16 @@ def test_conda_users_get_the_same_direct_dependencies_at_the_same_versions():
     assert {re.split("[=<>]", entry)[0] for entry in conda} == {"python", "pip"}
 
 
-@pytest.mark.parametrize("name", BRIEF)
+@pytest.mark.parametrize("name", PROMISED)
 def test_what_the_companion_promises_is_listed_by_name(name):
-    assert name in DIRECT and name in environment()[1]
+    assert name in DIRECT
+    assert name in environment()[1]
 
 
 def test_every_direct_dependency_is_pinned_within_its_bounds():
     pins = pinned()
     assert not set(DIRECT) - set(pins)
-    outside = [str(r) for name, r in DIRECT.items() if pins[name] not in r.specifier]
-    assert not outside
+    assert not [str(r) for name, r in DIRECT.items() if pins[name] not in r.specifier]
 
 
 def test_pins_fit_cpu_and_cuda_builds_alike():
@@ -89,18 +95,14 @@ def test_pins_fit_cpu_and_cuda_builds_alike():
 def test_every_place_asks_for_the_same_python():
     lowest = re.fullmatch(r">=(3\.\d+)", PROJECT["requires-python"])[1]
     assert f"python={lowest}" in environment()[0]
-    assert f"sys.version_info < ({lowest.replace('.', ', ')})" in (
-        paths.ROOT / "run_all.sh"
-    ).read_text(encoding="utf-8")
+    script = (paths.ROOT / "run_all.sh").read_text(encoding="utf-8")
+    assert f"sys.version_info < ({lowest.replace('.', ', ')})" in script
 
 
 def test_every_import_belongs_to_a_declared_dependency():
     owners = packages_distributions()
-    known = (
-        set(sys.stdlib_module_names)
-        | {"r2d"}
-        | {path.stem for path in Path(__file__).parent.glob("*.py")}
-    )
+    helpers = {path.stem for path in Path(__file__).parent.glob("*.py")}
+    known = {*sys.stdlib_module_names, "r2d", *helpers}
     undeclared = {}
     for path, source in sources():
         for name in imported(source) - known:
@@ -111,7 +113,14 @@ def test_every_import_belongs_to_a_declared_dependency():
 
 def test_one_version_everywhere():
     citation = yaml.safe_load((paths.ROOT / "CITATION.cff").read_text(encoding="utf-8"))
-    newest = re.search(
-        r"^## \[([^]]+)]", (paths.ROOT / "CHANGELOG.md").read_text(encoding="utf-8"), re.MULTILINE
-    )[1]
+    changes = (paths.ROOT / "CHANGELOG.md").read_text(encoding="utf-8")
+    newest = re.search(r"^## \[([^]]+)]", changes, re.MULTILINE)[1]
     assert str(citation["version"]) == newest == r2d.__version__
+
+
+def test_the_wheel_brings_everything_that_the_code_reads():
+    config = tomllib.loads((paths.ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    assert config["tool"]["hatch"]["build"]["targets"]["wheel"]["packages"] == ["r2d"]
+    for place in (paths.RECIPES, paths.CARDS, paths.BASE, paths.PROMPTS, paths.PUBLISHED):
+        assert place.exists()
+        assert place.is_relative_to(paths.PACKAGE)

@@ -2,8 +2,9 @@
 
     python notebooks/workflow/gpu.py COMMAND ...
 
-Of several devices, the first that no other job of this user holds is locked until the command ends; with one or none
-there is nothing to choose. How many jobs run at a time is the workflow's `gpu` resource.
+Of several devices, the first that no other job of this user holds is locked until the command
+ends; with one or none there is nothing to choose. How many jobs run at a time is the workflow's
+`gpu` resource.
 """
 
 import fcntl
@@ -14,7 +15,10 @@ import time
 
 
 def claim(devices: list[str]) -> str:
-    """The first free device; its lock is an open file that the command inherits, so that no crash can leave it behind."""
+    """The first free device.
+
+    Its lock is an open file that the command inherits, so that no crash can leave it behind.
+    """
     while True:
         for device in devices:
             path = os.path.join(tempfile.gettempdir(), f"r2d-gpu-{os.getuid()}-{device}.lock")
@@ -30,11 +34,8 @@ def claim(devices: list[str]) -> str:
 
 
 if __name__ == "__main__":
-    visible = [
-        device.strip()
-        for device in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
-        if device.strip()
-    ]
-    if len(visible) > 1:
-        os.environ["CUDA_VISIBLE_DEVICES"] = claim(visible)
+    names = os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",")
+    devices = [name.strip() for name in names if name.strip()]
+    if len(devices) > 1:
+        os.environ["CUDA_VISIBLE_DEVICES"] = claim(devices)
     os.execvp(sys.argv[1], sys.argv[1:])

@@ -1,50 +1,85 @@
-"""Published data sets as raw rows: PubMedQA from its official files or the hub, BioASQ from its training file."""
+"""Published data sets as raw rows: PubMedQA from its files or the hub, BioASQ from its file."""
 
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal
 
 from r2d import paths
-from r2d.data import tables
+from r2d.data.files import find, read_json
+from r2d.data.formats import Row
 from r2d.errors import R2DError
 
 HUB_CONFIGS = {"pqal": "pqa_labeled", "pqaa": "pqa_artificial"}
 HUB_SECONDS = 8
-Source = tuple[str, Iterator[tables.Row]]  # what is read, for the record, and its rows
+Corpus = tuple[str, Iterator[Row]]  # what is read, for the record, and its rows
 
 
-def with_context(question: Any, passages: Any) -> str:
-    """The input text of a question over passages; empty when the question is."""
-    passages = " ".join(part.strip() for part in passages or () if isinstance(part, str))
-    return (
-        f"question: {question.strip()} context: {passages}"
-        if isinstance(question, str) and question.strip()
-        else ""
-    )
+def files(reader: str, path: str | None) -> list[Path]:
+    """The files that a published data set may be read from."""
+    if reader == "bioasq":
+        file = _bioasq_file(path)
+        return [file] if file else []
+    folder = _pubmedqa_folder(path)
+    names = ("ori_pqal.json", "ori_pqaa.json", "test_ground_truth.json")
+    return [folder / name for name in names] if folder else []
 
 
-def pubmedqa(subset: Literal["pqal", "pqaa"], path: str | None, hub: str, get: str) -> Source:
-    """Source and rows of PQA-L or PQA-A: from the folder `path`, else `R2D_DATA`/pubmedqa, else the hub.
+def pubmedqa(subset: Literal["pqal", "pqaa"], path: str | None, hub: str, get: str) -> Corpus:
+    """PQA-L or PQA-A: from the folder `path`, else `R2D_DATA`/pubmedqa, else the hub.
 
-    Reads the official `ori_<subset>.json` (https://github.com/pubmedqa/pubmedqa); LONG_ANSWER is the rationale.
+    Reads the official `ori_<subset>.json` (https://github.com/pubmedqa/pubmedqa), of which
+    LONG_ANSWER is the rationale; `get` says how to get it, for messages.
     """
     folder = _pubmedqa_folder(path)
     file = folder / f"ori_{subset}.json" if folder else None
-    if not file or not (path or file.is_file()):
-        return _hub(hub, HUB_CONFIGS[subset], get)
-    if not file.is_file():
+    if file and file.is_file():
+        return file.name, _official(file)
+    if path:
         raise R2DError(f"{file} is not there. {get}")
-    return file.name, _official(file)
+    return _hub(hub, HUB_CONFIGS[subset], get)
+
+
+def official_test_ids(path: str | None) -> set[str]:
+    """The 500 PubMed ids of the official PQA-L test split, from `test_ground_truth.json`."""
+    folder = _pubmedqa_folder(path)
+    file = folder / "test_ground_truth.json" if folder else None
+    if not file or not file.is_file():
+        raise R2DError(
+            "test_ground_truth.json, which lists the official test ids, is not there: take it from "
+            "`data/` of https://github.com/pubmedqa/pubmedqa and put it into "
+            f"{folder or 'R2D_DATA/pubmedqa'}."
+        )
+    return set(read_json(file))
+
+
+def bioasq(path: str | None, get: str) -> Corpus:
+    """Yes/no rows of the official Task B training JSON; the first ideal answer is the rationale."""
+    file = _bioasq_file(path)
+    if not file or not (path or file.is_file()):
+        raise R2DError(f"BioASQ is not there. {get}")
+    content = read_json(file)
+    if not isinstance(content, dict) or not isinstance(content.get("questions"), list):
+        raise R2DError(
+            f"{file.name} has no list `questions`, so it is not the official Task B training file. "
+            f"{get}"
+        )
+    return file.name, _yes_no(content["questions"])
 
 
 def _pubmedqa_folder(path: str | None) -> Path | None:
     if path:
-        return tables.find(path)
+        return find(path)
     return paths.data() / "pubmedqa" if paths.data() else None
 
 
-def _official(file: Path) -> Iterator[tables.Row]:
-    entries = tables.parse(file, tables.text(file))
+def _bioasq_file(path: str | None) -> Path | None:
+    if path:
+        return find(path)
+    return paths.data() / "bioasq" / "training.json" if paths.data() else None
+
+
+def _official(file: Path) -> Iterator[Row]:
+    entries = read_json(file)
     if not isinstance(entries, dict):
         raise R2DError(
             f"{file.name} is not the official file, which is one object with an entry a PubMed id."
@@ -53,62 +88,30 @@ def _official(file: Path) -> Iterator[tables.Row]:
         if not isinstance(entry, dict):
             yield number, None
             continue
-        question = with_context(entry.get("QUESTION"), entry.get("CONTEXTS"))
-        label, rationale = entry.get("final_decision"), entry.get("LONG_ANSWER")
-        yield number, {"id": pmid, "question": question, "label": label, "rationale": rationale}
-
-
-def files(reader: str, path: str | None) -> list[Path]:
-    """The files that a published data set may be read from."""
-    if reader == "bioasq":
-        return (
-            [tables.find(path) if path else paths.data() / "bioasq" / "training.json"]
-            if path or paths.data()
-            else []
+        yield (
+            number,
+            {
+                "id": pmid,
+                "question": _with_context(entry.get("QUESTION"), entry.get("CONTEXTS")),
+                "label": entry.get("final_decision"),
+                "rationale": entry.get("LONG_ANSWER"),
+            },
         )
-    folder = _pubmedqa_folder(path)
-    return (
-        [folder / name for name in ("ori_pqal.json", "ori_pqaa.json", "test_ground_truth.json")]
-        if folder
-        else []
-    )
 
 
-def test_ids(path: str | None) -> set[str]:
-    """The 500 PubMed ids of the official PQA-L test split, from `test_ground_truth.json`."""
-    folder = _pubmedqa_folder(path)
-    file = folder / "test_ground_truth.json" if folder else None
-    if not file or not file.is_file():
-        raise R2DError(
-            "test_ground_truth.json, which lists the official test ids, is not there: take it from `data/` of "
-            f"https://github.com/pubmedqa/pubmedqa and put it into {folder or 'R2D_DATA/pubmedqa'}."
-        )
-    return set(tables.parse(file, tables.text(file)))
-
-
-def _hub(repo: str, config: str, get: str) -> Source:
-    """Rows of one configuration of a hub data set, or of its copy in the cache when the hub does not answer."""
-    import huggingface_hub
+def _hub(repo: str, config: str, get: str) -> Corpus:
+    """Rows of one configuration of a hub data set."""
     from datasets import load_dataset
 
-    where = {"repo_id": repo, "repo_type": "dataset", "allow_patterns": f"{config}/*"}
-    try:
-        # `snapshot_download` alone asks without a time limit.
-        commit = huggingface_hub.HfApi().dataset_info(repo, timeout=HUB_SECONDS).sha
-        folder = huggingface_hub.snapshot_download(**where, revision=commit)
-    except Exception:  # whatever failed, a cached copy will do
-        try:
-            folder = huggingface_hub.snapshot_download(**where, local_files_only=True)
-        except OSError:
-            folder = ""
-    files = sorted(str(file) for file in Path(folder).glob(f"{config}/*.parquet")) if folder else []
-    if not files:
+    folder = _snapshot(repo, config)
+    shards = sorted(str(file) for file in folder.glob(f"{config}/*.parquet")) if folder else []
+    if not shards:
         raise R2DError(f"The hub's {repo} can't be reached and is not in the cache. {get}")
-    stream = load_dataset("parquet", data_files=files, split="train", streaming=True)
+    stream = load_dataset("parquet", data_files=shards, split="train", streaming=True)
     rows = (
         {
             "id": row["pubid"],
-            "question": with_context(row["question"], row["context"]["contexts"]),
+            "question": _with_context(row["question"], row["context"]["contexts"]),
             "label": row["final_decision"],
             "rationale": row["long_answer"],
         }
@@ -117,44 +120,46 @@ def _hub(repo: str, config: str, get: str) -> Source:
     return f"{repo} ({config})", enumerate(rows, 1)
 
 
-def bioasq(path: str | None, get: str) -> Source:
-    """Source and yes/no rows of the official Task B training JSON; the first ideal answer is the rationale."""
-    file = (
-        tables.find(path)
-        if path
-        else paths.data() / "bioasq" / "training.json"
-        if paths.data()
-        else None
-    )
-    if not file or not (path or file.is_file()):
-        raise R2DError(f"BioASQ is not there. {get}")
-    content = tables.parse(file, tables.text(file))
-    if not isinstance(content, dict) or not isinstance(content.get("questions"), list):
-        raise R2DError(
-            f"{file.name} has no list `questions`, so it is not the official Task B training file. {get}"
-        )
-    return file.name, _yes_no(content["questions"])
+def _snapshot(repo: str, config: str) -> Path | None:
+    """The downloaded folder, or its copy in the cache when the hub does not answer."""
+    import huggingface_hub
+
+    wanted = {"repo_id": repo, "repo_type": "dataset", "allow_patterns": f"{config}/*"}
+    try:
+        # `snapshot_download` alone asks without a time limit.
+        commit = huggingface_hub.HfApi().dataset_info(repo, timeout=HUB_SECONDS).sha
+        return Path(huggingface_hub.snapshot_download(**wanted, revision=commit))
+    except Exception:  # whatever failed, a cached copy will do
+        try:
+            return Path(huggingface_hub.snapshot_download(**wanted, local_files_only=True))
+        except OSError:
+            return None
 
 
-def _yes_no(questions: list) -> Iterator[tables.Row]:
+def _yes_no(questions: list) -> Iterator[Row]:
     for number, entry in enumerate(questions, 1):
         if not isinstance(entry, dict):
             yield number, None
         elif entry.get("type") == "yesno":
-            snippets = [
-                part.get("text") for part in entry.get("snippets") or () if isinstance(part, dict)
-            ]
-            question = with_context(entry.get("body"), snippets)
-            label, rationale = _first(entry.get("exact_answer")), _first(entry.get("ideal_answer"))
+            parts = [part for part in entry.get("snippets") or () if isinstance(part, dict)]
+            snippets = [part.get("text") for part in parts]
             yield (
                 number,
                 {
                     "id": entry.get("id"),
-                    "question": question,
-                    "label": label,
-                    "rationale": rationale,
+                    "question": _with_context(entry.get("body"), snippets),
+                    "label": _first(entry.get("exact_answer")),
+                    "rationale": _first(entry.get("ideal_answer")),
                 },
             )
+
+
+def _with_context(question: Any, passages: Any) -> str:
+    """The input text of a question over passages; empty when the question is."""
+    if not isinstance(question, str) or not question.strip():
+        return ""
+    context = " ".join(part.strip() for part in passages or () if isinstance(part, str))
+    return f"question: {question.strip()} context: {context}"
 
 
 def _first(value: Any) -> Any:

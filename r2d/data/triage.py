@@ -1,16 +1,20 @@
-"""Synthetic telephone-triage notes: a stand-in for the private Health Link 811 data, invented and seeded.
+"""Synthetic telephone-triage notes: invented and seeded, for the private Health Link 811 data.
 
 The rule that decides every label (nothing else does):
 
-1. Each finding has an urgency, 0 = Call 911 ... 5 = Home care (`datasets/triage_complaints.yaml`).
-2. The most urgent finding that is *present* decides; one that the caller denies, or that a relative had, does not count.
-3. Age under 1 year or from 80 years on, or immunosuppression, raises the urgency by one step, but never to Call 911.
+1. Each finding has an urgency, 0 = Call 911 ... 5 = Home care (`cards/triage_complaints.yaml`).
+2. The most urgent finding that is *present* decides; one that the caller denies, or that a relative
+   had, does not count.
+3. Age under 1 year or from 80 years on, or immunosuppression, raises the urgency by one step, but
+   never to Call 911.
 
-The finding of step 2 is the record's `reason`: its plain name, then the nurse's other spellings, joined by `|`.
+The finding of step 2 is the record's `reason`: its plain name, then the nurse's other spellings,
+joined by `|`.
 """
 
 import random
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import lru_cache
 
 import yaml
@@ -39,6 +43,57 @@ ADVICE = (
 RELATIVES = ("mom", "dad", "sister", "brother", "neighbour")
 
 
+@dataclass(frozen=True)
+class Finding:
+    """What a caller may have; `spellings` are its plain name and how nurses type it otherwise."""
+
+    urgency: int
+    spellings: tuple[str, ...]
+
+    @property
+    def name(self) -> str:
+        """The plain name, which rationales state."""
+        return self.spellings[0]
+
+
+@dataclass(frozen=True)
+class Complaint:
+    """Why someone calls: `says` is how the nurse puts it, `findings` what there may be to it."""
+
+    name: str
+    says: tuple[str, ...]
+    findings: tuple[Finding, ...]
+
+
+@dataclass(frozen=True)
+class Patient:
+    """`modifier` is what raises the urgency ("" for nothing), `typed` how the nurse types it.
+
+    An age is a modifier that stands in the note as the age alone.
+    """
+
+    sex: str
+    age: str
+    modifier: str = ""
+    typed: str = ""
+
+
+@dataclass(frozen=True)
+class Call:
+    """What a note tells: the first of `present` decides, the red flags in `absent` do not count."""
+
+    complaint: Complaint
+    present: list[Finding]
+    absent: list[Finding]
+    patient: Patient
+
+    @property
+    def level(self) -> int:
+        """The label by the rule, as an index into `LABELS`."""
+        urgencies = [finding.urgency for finding in self.present]
+        return disposition(urgencies, bool(self.patient.modifier))
+
+
 @lru_cache
 def knowledge() -> dict:
     """The complaints, findings and fillers of the notes, checked once.
@@ -46,18 +101,22 @@ def knowledge() -> dict:
     Raises `R2DError` when a finding carries two urgencies.
     """
     raw = yaml.safe_load((paths.CARDS / "triage_complaints.yaml").read_text(encoding="utf-8"))
-    urgency: dict[str, int] = {}
+    urgencies: dict[str, int] = {}
     for complaint, entry in raw["complaints"].items():
-        for level, name, *_ in entry["findings"]:
-            if urgency.setdefault(name, level) != level:
+        for urgency, name, *_ in entry["findings"]:
+            if urgencies.setdefault(name, urgency) != urgency:
                 raise R2DError(
-                    f"triage_complaints.yaml: {name!r} under {complaint!r} has a second urgency; keep one."
+                    f"triage_complaints.yaml: {name!r} under {complaint!r} has a second urgency; "
+                    "keep one."
                 )
     return raw
 
 
 def disposition(urgencies: list[int], raised: bool) -> int:
-    """The rule: index into `LABELS` from the urgencies of the present findings and whether a modifier holds."""
+    """The rule: index into `LABELS` from the urgencies of the findings that are present.
+
+    `raised` says whether a modifier (age, immunosuppression) holds.
+    """
     level = min(urgencies)
     return max(1, level - 1) if raised and level > 0 else level
 
@@ -65,96 +124,104 @@ def disposition(urgencies: list[int], raised: bool) -> int:
 def generate(n: int, seed: int, difficulty: float = 0.5) -> Iterator[dict[str, str]]:
     """Yield `n` notes as records, one at a time; the same arguments give the same notes.
 
-    `difficulty` (0 to 1) sets how often red flags are denied or belong to a relative, how often a modifier decides,
-    and how much is misspelt. Raises `R2DError` outside that range.
+    `difficulty` (0 to 1) sets how often red flags are denied or belong to a relative, how often a
+    modifier decides, and how much is misspelt. Raises `R2DError` outside that range.
     """
     if not 0 <= difficulty <= 1:
         raise R2DError(f"difficulty is {difficulty}; give a number from 0 to 1.")
     rng = random.Random(f"triage {seed} {difficulty}")
     for index in range(n):
-        yield {"id": f"triage-{seed}-{index}", **_case(rng, difficulty)}
+        call = _call(rng, difficulty)
+        note = _note(rng, call, difficulty)
+        yield {
+            "id": f"triage-{seed}-{index}",
+            "question": misspell(rng, note, 0.04 * difficulty),
+            "label": LABELS[call.level],
+            "reason": "|".join(call.present[0].spellings),
+            **_rationales(rng, call),
+        }
 
 
-def _case(rng: random.Random, difficulty: float) -> dict[str, str]:
-    """One note: draw the label, then findings, patient and distractors that the rule turns into that label."""
-    data = knowledge()
+def _call(rng: random.Random, difficulty: float) -> Call:
+    """Draw the label, then findings and patient that the rule turns into that label."""
     target = rng.choices(range(6), WEIGHTS)[0]
     raised = target < 5 and rng.random() < 0.3 * difficulty
-    level = (
-        target + 1 if raised and 0 < target < 5 and (target > 1 or rng.random() < 0.5) else target
-    )
-    name, entry, finding = _pick(rng, level)
-    lesser = [f for f in entry["findings"] if f[0] > level]
-    present = [finding] + ([rng.choice(lesser)] if lesser and rng.random() < 0.3 else [])
-    worse = [f for f in entry["findings"] if f[0] < level]
-    absent = (
-        rng.sample(worse, min(len(worse), rng.choice((1, 1, 2))))
-        if rng.random() < 0.6 * difficulty
-        else []
-    )
-    patient = _patient(rng, raised)
-    label = disposition([f[0] for f in present], raised)
-    question = _note(rng, data, entry, present, absent, patient, difficulty)
-    return {
-        "question": question,
-        "label": LABELS[label],
-        "reason": "|".join(finding[1:]),
-        **_rationales(rng, name, finding, absent, patient, label),
-    }
+    urgency = target
+    # A raised "Go to ED now" has a finding of the step below, or one of its own that stays.
+    if raised and (target > 1 or (target == 1 and rng.random() < 0.5)):
+        urgency = target + 1
+    complaint, finding = rng.choice(_with_urgency(urgency))
+    present = [finding]
+    lesser = [other for other in complaint.findings if other.urgency > urgency]
+    if lesser and rng.random() < 0.3:
+        present.append(rng.choice(lesser))
+    absent = []
+    if rng.random() < 0.6 * difficulty:
+        worse = [other for other in complaint.findings if other.urgency < urgency]
+        wanted = rng.choice((1, 1, 2))
+        absent = rng.sample(worse, min(len(worse), wanted))
+    return Call(complaint, present, absent, _patient(rng, raised))
 
 
 @lru_cache
-def _with_level(level: int) -> list[tuple[str, dict, list]]:
-    pairs = knowledge()["complaints"].items()
-    return [(name, entry, f) for name, entry in pairs for f in entry["findings"] if f[0] == level]
+def _with_urgency(urgency: int) -> list[tuple[Complaint, Finding]]:
+    """The findings of this urgency, each with its complaint."""
+    pairs = []
+    for name, entry in knowledge()["complaints"].items():
+        findings = tuple(Finding(f[0], tuple(f[1:])) for f in entry["findings"])
+        complaint = Complaint(name, tuple(entry["says"]), findings)
+        pairs += [(complaint, finding) for finding in findings if finding.urgency == urgency]
+    return pairs
 
 
-def _pick(rng: random.Random, level: int) -> tuple[str, dict, list]:
-    """A complaint that has a finding of this urgency, and that finding."""
-    return rng.choice(_with_level(level))
+def _patient(rng: random.Random, raised: bool) -> Patient:
+    """A patient with, if `raised`, one modifier."""
+    sex, age = rng.choice("MF"), f"{rng.randint(1, 79)} yo"
+    if not raised:
+        return Patient(sex, age)
+    modifier = rng.choice(("old", "young", "immune"))
+    if modifier == "old":
+        return Patient(sex, f"{rng.randint(80, 97)} yo", "age over 80")
+    if modifier == "young":
+        return Patient(sex, f"{rng.randint(1, 11)} mo", "age under 1")
+    spellings = rng.choice(knowledge()["immunosuppression"])
+    return Patient(sex, age, spellings[0], rng.choice(spellings))
 
 
-def _patient(rng: random.Random, raised: bool) -> dict[str, str]:
-    """Age, sex and, if `raised`, the one modifier that holds (`why` for the rationale, `immune` for the note)."""
-    patient = {"sex": rng.choice("MF"), "age": f"{rng.randint(1, 79)} yo", "why": "", "immune": ""}
-    kind = rng.choice(("old", "young", "immune")) if raised else ""
-    if kind == "old":
-        patient |= {"age": f"{rng.randint(80, 97)} yo", "why": "age over 80"}
-    elif kind == "young":
-        patient |= {"age": f"{rng.randint(1, 11)} mo", "why": "age under 1"}
-    elif kind == "immune":
-        plain, *others = rng.choice(knowledge()["immunosuppression"])
-        patient |= {"immune": rng.choice([plain, *others]), "why": plain}
-    return patient
-
-
-def _note(rng, data, entry, present, absent, patient, difficulty) -> str:
-    """What the nurse types: patient, complaint, findings and negatives in varying order, fillers, misspellings."""
-    parts = [rng.choice(f[1:]) for f in present]
+def _note(rng: random.Random, call: Call, difficulty: float) -> str:
+    """What the nurse types: patient, complaint, findings, negatives and fillers."""
+    data = knowledge()
+    parts = [rng.choice(finding.spellings) for finding in call.present]
     rng.shuffle(parts)
     body = [rng.choice(("reports ", "c/o ", "", "has ")) + ", ".join(parts)]
-    if absent:
-        said = [rng.choice(f[1:]) for f in absent]
-        relative = rng.random() < 0.25
-        body.append(
-            f"{rng.choice(RELATIVES)} had {said[0]}"
-            if relative
-            else rng.choice(("denies ", "no ", "neg for ")) + ", ".join(said)
-        )
+    if call.absent:
+        body.append(_negative(rng, call.absent))
         if rng.random() < 0.3:
             body.reverse()
-    fill = [
+    tail = []
+    for word, fillers, share in (
         ("hx ", data["history"], 0.5),
         ("meds ", data["medications"], 0.4),
-    ]
-    tail = [word + rng.choice(options) for word, options, share in fill if rng.random() < share]
-    if patient["immune"]:
-        tail.insert(rng.randint(0, len(tail)), patient["immune"])
-    head = f"{patient['age']} {patient['sex']} {rng.choice(entry['says'])} {rng.choice(data['durations'])}"
-    return _misspell(rng, ". ".join([head, *body, *tail]), 0.04 * difficulty)
+    ):
+        if rng.random() < share:
+            tail.append(word + rng.choice(fillers))
+    patient = call.patient
+    if patient.typed:
+        tail.insert(rng.randint(0, len(tail)), patient.typed)
+    complaint, duration = rng.choice(call.complaint.says), rng.choice(data["durations"])
+    head = f"{patient.age} {patient.sex} {complaint} {duration}"
+    return ". ".join([head, *body, *tail])
 
 
-def _misspell(rng: random.Random, text: str, rate: float) -> str:
+def _negative(rng: random.Random, absent: list[Finding]) -> str:
+    """Findings that don't count: the caller denies them, or a relative had the first."""
+    typed = [rng.choice(finding.spellings) for finding in absent]
+    if rng.random() < 0.25:
+        return f"{rng.choice(RELATIVES)} had {typed[0]}"
+    return rng.choice(("denies ", "no ", "neg for ")) + ", ".join(typed)
+
+
+def misspell(rng: random.Random, text: str, rate: float) -> str:
     """Swap two inner letters of some longer words, as hurried typing does."""
     words = text.split(" ")
     for i, word in enumerate(words):
@@ -164,21 +231,22 @@ def _misspell(rng: random.Random, text: str, rate: float) -> str:
     return " ".join(words)
 
 
-def _rationales(rng, complaint, finding, absent, patient, label) -> dict[str, str]:
-    """Three rationales with the same true reason: nurse-authored, nurse-post-processed and LLM-style."""
-    plain, typed, why = finding[1], rng.choice(finding[1:]), patient["why"]
-    plus = f", {why}" if why else ""
-    said = f"{typed}{plus}"
+def _rationales(rng: random.Random, call: Call) -> dict[str, str]:
+    """Three rationales with the same true reason: nurse-authored, post-processed and LLM-style."""
+    finding, modifier, level = call.present[0], call.patient.modifier, call.level
+    more = f", {modifier}" if modifier else ""
+    typed = rng.choice(finding.spellings) + more
+    short = SHORT[level]
     nurse = rng.choice(
-        (f"{said} -> {SHORT[label]}", f"{SHORT[label]} d/t {said}", said, f"per protocol, {said}")
+        (f"{typed} -> {short}", f"{short} d/t {typed}", typed, f"per protocol, {typed}")
     )
-    post = f"{plain.capitalize()}{plus}. Disposition: {LABELS[label]}."
-    llm = f"In this call about {complaint}, the deciding finding is {plain}."
-    if why:
-        llm += f" The risk is higher because of {why}."
-    if absent:
-        llm += f" The caller has no {absent[0][1]}."
-    llm += f" So {ADVICE[label]}."
+    post = f"{finding.name.capitalize()}{more}. Disposition: {LABELS[level]}."
+    llm = f"In this call about {call.complaint.name}, the deciding finding is {finding.name}."
+    if modifier:
+        llm += f" The risk is higher because of {modifier}."
+    if call.absent:
+        llm += f" The caller has no {call.absent[0].name}."
+    llm += f" So {ADVICE[level]}."
     return {
         "rationale": llm,
         "rationale_nurse": nurse,

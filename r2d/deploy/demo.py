@@ -1,4 +1,7 @@
-"""A form for a notebook: type a case, see labels, probabilities and rationales. Without a live kernel it does nothing."""
+"""A form for a notebook: type a case, see labels, probabilities and rationales.
+
+Without a live kernel it does nothing.
+"""
 
 import html
 
@@ -11,34 +14,40 @@ def form(model: Predictor, abstain_below: float = 0.0):
     import ipywidgets
 
     text = ipywidgets.Textarea(placeholder="Type a case", layout={"width": "95%", "height": "6em"})
-    own = ipywidgets.Text(placeholder="Its candidates: one | another", layout={"width": "95%"})
+    candidates = ipywidgets.Text(
+        placeholder="Its candidates: one | another", layout={"width": "95%"}
+    )
     button = ipywidgets.Button(description="Decide", button_style="primary")
-    shown = ipywidgets.HTML()
+    answer = ipywidgets.HTML()
 
-    def answer(_) -> None:
+    def decide(_) -> None:
         try:
-            shown.value = page(model, text.value, abstain_below, own.value)
+            answer.value = page(model, text.value, abstain_below, candidates.value)
         except R2DError as error:
-            shown.value = html.escape(str(error))
+            answer.value = html.escape(str(error))
 
-    button.on_click(answer)
-    return ipywidgets.VBox([text, *([] if model.labels else [own]), button, shown])
+    button.on_click(decide)
+    inputs = [text] if model.labels else [text, candidates]
+    return ipywidgets.VBox([*inputs, button, answer])
 
 
 def page(model: Predictor, text: str, abstain_below: float = 0.0, candidates: str = "") -> str:
-    """The answer to one case as HTML: each label's probability and, where the model explains, its rationale for each label."""
-    (found,) = model.predict([text], not model.explains_labels, abstain_below, [candidates])
-    under = (
-        model.explain_under(text, candidates)
-        if model.explains_labels
-        else {found.label: found.rationale or ""}
-    )
+    """The answer to one case as HTML.
+
+    It has each label's probability and, where the model explains, its rationale for each label.
+    """
+    explain = not model.explains_labels  # else under each label, below
+    (prediction,) = model.predict([text], explain, abstain_below, [candidates])
+    rationales = {prediction.label: prediction.rationale or ""}
+    if model.explains_labels:
+        rationales = model.explain_under(text, candidates)
     rows = []
-    for label, share in sorted(found.probabilities.items(), key=lambda item: -item[1]):
-        name = f"<b>{html.escape(label)}</b>" if label == found.label else html.escape(label)
-        rows.append(
-            f"<tr><td>{name}</td><td>{share:.2f}</td><td>{html.escape(under.get(label, ''))}</td></tr>"
-        )
-    warning = "<p>Not sure enough: leave this case to a person.</p>" if found.abstained else ""
+    for label, share in sorted(prediction.probabilities.items(), key=lambda item: -item[1]):
+        name = html.escape(label)
+        if label == prediction.label:
+            name = f"<b>{name}</b>"
+        why = html.escape(rationales.get(label, ""))
+        rows.append(f"<tr><td>{name}</td><td>{share:.2f}</td><td>{why}</td></tr>")
+    warning = "<p>Not sure enough: leave this case to a person.</p>" if prediction.abstained else ""
     head = "<tr><th>label</th><th>probability</th><th>rationale, were it this label</th></tr>"
     return f"{warning}<table>{head}{''.join(rows)}</table>"

@@ -1,4 +1,4 @@
-"""BERTScore through the bert-score package, with its known faults under transformers 5 mended."""
+"""BERTScore by the bert-score package, with its known faults under transformers 5 mended."""
 
 import contextlib
 from collections.abc import Sequence
@@ -9,66 +9,96 @@ from r2d.errors import R2DError
 from r2d.models import assets
 
 MINILM_LAYER = 5  # the layer bert-score's own table picks for every six-layer BERT
-_CHUNK = 512  # pairs scored at once: bounds the embeddings that bert-score holds in memory
+MAX_TOKENS = 512
+CHUNK = 512  # pairs scored at once: bounds the embeddings that bert-score holds in memory
 
 
 def bert_score(
     references: Sequence[str], candidates: Sequence[str], model: str, layer: int | None = None
 ) -> dict:
-    """BERTScore F1 of each pair, no idf, no rescaling, and the hash to report with it (Zhang et al. 2020).
+    """BERTScore F1 of each pair, no idf, no rescaling, and the hash to report with it.
 
-    `model` is `minilm` (layer 5 unless told otherwise) or a model on the hub or disk, e.g. `roberta-large`, layer 17.
-    Texts are cut at 512 tokens; a blank text scores 0. Returns {"f1": [...], "hash": str}.
-    Raises `R2DError` when the model can't be loaded or its layer is not known.
+    `model` is `minilm` (layer 5 unless told otherwise) or a model on the hub or disk, e.g.
+    `roberta-large`, layer 17. Texts are cut at 512 tokens; a blank text scores 0. Returns
+    {"f1": [...], "hash": str}. Raises `R2DError` when the model can't be loaded or its layer is not
+    known. Source: Zhang et al. 2020.
     """
-    scorer, signature, known = _scorer(model, layer)
+    chosen = scorer(model, layer)
     pairs = list(zip(references, candidates, strict=True))
-    new = [
-        pair
-        for pair in dict.fromkeys(pairs)
-        if pair not in known and all(text.strip() for text in pair)
-    ]
-    for start in range(0, len(new), _CHUNK):
-        part = new[start : start + _CHUNK]
-        scores = scorer.score(
-            [candidate for _, candidate in part], [reference for reference, _ in part]
-        )[2]
-        known |= {pair: min(score, 1.0) for pair, score in zip(part, scores.tolist(), strict=True)}
-    return {"f1": [known.get(pair, 0.0) for pair in pairs], "hash": signature}
+    return {"f1": chosen.f1(pairs), "hash": chosen.hash}
+
+
+class Scorer:
+    """A BERTScore model at one layer, which remembers the pairs it has scored.
+
+    `hash` is as bert-score's own, whose version is wrong.
+    """
+
+    def __init__(self, model: str, layer: int | None):
+        folder = assets.fetch(model) if model == "minilm" else None
+        usual = MINILM_LAYER if folder else _usual_layer(model)
+        self.layer = usual if layer is None else layer
+        if self.layer is None:
+            raise R2DError(
+                f"BERTScore has no usual layer for {model!r}: set metrics.bertscore_layer in the "
+                "recipe."
+            )
+        # An asset is opened by its bare name from the folder above: bert-score takes any path with
+        # "t5" in it for a T5.
+        place = contextlib.chdir(folder.parent) if folder else contextlib.nullcontext()
+        try:
+            with place:
+                self.model = _load(model, self.layer)
+        except (OSError, ValueError, AssertionError) as error:
+            raise R2DError(
+                f"BERTScore model {model!r} at layer {self.layer} can't be loaded: name another in "
+                "metrics.bertscore (minilm needs no hub), or one of its layers in bertscore_layer."
+            ) from error
+        title = assets.ASSETS[model].title if folder else model
+        versions = f"{version('bert-score')}(hug_trans={version('transformers')})"
+        self.hash = f"{title}_L{self.layer}_no-idf_version={versions}"
+        self._known: dict[tuple[str, str], float] = {}
+
+    def f1(self, pairs: Sequence[tuple[str, str]]) -> list[float]:
+        """F1 in [0, 1] of every (reference, candidate); 0 where one is blank."""
+        new = []
+        for pair in dict.fromkeys(pairs):
+            if pair not in self._known and all(text.strip() for text in pair):
+                new.append(pair)
+        for start in range(0, len(new), CHUNK):
+            self._score(new[start : start + CHUNK])
+        return [self._known.get(pair, 0.0) for pair in pairs]
+
+    def _score(self, pairs: list[tuple[str, str]]) -> None:
+        references, candidates = (list(texts) for texts in zip(*pairs, strict=True))
+        _, _, f1 = self.model.score(candidates, references)
+        for pair, score in zip(pairs, f1.tolist(), strict=True):
+            self._known[pair] = min(score, 1.0)
 
 
 @lru_cache(maxsize=2)
-def _scorer(model: str, layer: int | None):
-    """A bert-score scorer with a mended tokenizer, its hash with the true version, and the pairs it has scored.
+def scorer(model: str, layer: int | None) -> Scorer:
+    """The scorer of a model and layer, loaded once."""
+    return Scorer(model, layer)
 
-    transformers 5 drops RoBERTa's `add_prefix_space`, and a tokenizer without a length limit overflows the model.
-    An asset is opened by its bare name from the folder above: bert-score takes any path with "t5" in it for a T5.
+
+def _usual_layer(model: str) -> int | None:
+    from bert_score.utils import model2layers
+
+    return model2layers.get(model)
+
+
+def _load(model: str, layer: int):
+    """A bert-score scorer with a mended tokenizer.
+
+    transformers 5 drops RoBERTa's `add_prefix_space`, and a tokenizer without a length limit
+    overflows the model.
     """
     from bert_score import BERTScorer  # seconds to import, and not every notebook needs it
-    from bert_score.utils import model2layers
     from transformers import AutoTokenizer
 
-    folder = assets.fetch(model) if model == "minilm" else None
-    usual = MINILM_LAYER if folder else model2layers.get(model)
-    layer = usual if layer is None else layer
-    if layer is None:
-        raise R2DError(
-            f"BERTScore has no usual layer for {model!r}: set metrics.bertscore_layer in the recipe."
-        )
-    try:
-        with contextlib.chdir(folder.parent) if folder else contextlib.nullcontext():
-            scorer = BERTScorer(model_type=model, num_layers=layer)
-            scorer._tokenizer = AutoTokenizer.from_pretrained(model, add_prefix_space=True)
-    except (OSError, ValueError, AssertionError) as error:
-        way_out = "name another in metrics.bertscore (minilm needs no hub), or one of its layers in bertscore_layer"
-        raise R2DError(
-            f"BERTScore model {model!r} at layer {layer} can't be loaded: {way_out}."
-        ) from error
-    scorer._tokenizer.model_max_length = min(scorer._tokenizer.model_max_length, 512)
-    title = assets.ASSETS[model].title if folder else model
-    versions = f"{version('bert-score')}(hug_trans={version('transformers')})"
-    return (
-        scorer,
-        f"{title}_L{layer}_no-idf_version={versions}",
-        {},
-    )  # as scorer.hash, whose own version is wrong
+    loaded = BERTScorer(model_type=model, num_layers=layer)
+    tokenizer = AutoTokenizer.from_pretrained(model, add_prefix_space=True)
+    tokenizer.model_max_length = min(tokenizer.model_max_length, MAX_TOKENS)
+    loaded._tokenizer = tokenizer
+    return loaded

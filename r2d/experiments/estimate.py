@@ -1,160 +1,88 @@
-"""How long a planned run of the workflow takes: minutes from earlier records, GPU hours from parameters and tokens.
+"""How long planned notebooks take: minutes from earlier records, GPU hours from arithmetic."""
 
-snakemake ... --dry-run | python -m r2d.estimate PROFILE [--overrides JSON]
-"""
-
-import argparse
 import json
 import re
-import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
 
-from r2d import paths, recipes
-from r2d.errors import R2DError
-from r2d.experiments.grid import Run
-from r2d.method.objective import OBJECTIVES, named
+from r2d import paths
+from r2d.experiments.run import Run
 from r2d.recipes import Recipe
 
-PASSED = (
-    {  # parameters that a token passes: half of an encoder-decoder's, all of a decoder's; counts from their model cards
-        f"google/{family}-{size}": count / 2
-        for family in ("t5-v1_1", "flan-t5")
-        for size, count in {"small": 7.7e7, "base": 2.48e8, "large": 7.83e8, "xl": 2.85e9}.items()
-    }
-    | {"Qwen/Qwen3-0.6B": 6.0e8}
-)
+# Parameters that a token passes: half of an encoder-decoder's, all of a decoder's. The counts are
+# those of the model cards.
+T5_SIZES = {"small": 7.7e7, "base": 2.48e8, "large": 7.83e8, "xl": 2.85e9}
+PASSED_PARAMETERS = {
+    **{f"google/t5-v1_1-{size}": count / 2 for size, count in T5_SIZES.items()},
+    **{f"google/flan-t5-{size}": count / 2 for size, count in T5_SIZES.items()},
+    "Qwen/Qwen3-0.6B": 6.0e8,
+}
 THROUGHPUT = 1e14  # operations a second
-ASSUMED = """GPU hours are an estimate, not a measurement. Assumed: one GPU that sustains 100 TFLOP/s (a third of an A100, bf16);
-every step is taken (no early stopping) and every sequence is as long as its limit; a token passes half of the parameters of
-a T5 (encoder or decoder) and costs 6 operations for each, 4 with an adapter on frozen weights; decoding is left out."""
+ASSUMED = """\
+GPU hours are an estimate, not a measurement. Assumed: one GPU that sustains 100 TFLOP/s (a third
+of an A100, bf16); every step is taken (no early stopping) and every sequence is as long as its
+limit; a token passes half of the parameters of a T5 (encoder or decoder) and costs 6 operations
+for each, 4 with an adapter on frozen weights; decoding is left out."""
 
 
 @dataclass(frozen=True)
 class Job:
-    """One planned job: what the workflow calls it, its run if it is one, and its expected length (None: unknown)."""
+    """One planned job by the workflow's name, and its expected length (None: unknown)."""
 
     name: str
-    run: Run | None
     minutes: float | None = None
     gpu_hours: float | None = None
     source: str = "no record"
 
 
 def planned(recipe: Recipe, plan: str) -> list[Job]:
-    """The jobs of a dry run, in its order, each with its expected length."""
-    return [_expected(recipe, name) for name in re.findall(r"^Job \d+: (.+)$", plan, re.MULTILINE)]
+    """The jobs that a dry run printed, in its order, each with its expected length."""
+    names = re.findall(r"^Job \d+: (.+)$", plan, re.MULTILINE)
+    return [_expected(recipe, name) for name in names]
 
 
-def _expected(recipe: Recipe, name: str) -> Job:
-    found = re.fullmatch(r"(\S+) (\S+) seed (\d+)", name)
-    which = (found[1], found[2], int(found[3])) if found else None
-    minutes, source = _run_record(recipe, which) if which else _notebook_record(recipe, name)
-    if minutes is not None:
-        return Job(name, which, minutes=minutes, source=source)
-    hours = gpu_hours(recipe, *which[:2]) if which else None
-    return Job(
-        name, which, gpu_hours=hours, source="from parameters and tokens" if hours else "no record"
-    )
+def gpu_hours(run: Run) -> float | None:
+    """Hours of training on one GPU under `ASSUMED`.
 
-
-def _homes(recipe: Recipe) -> list[Path]:
-    """Where records may be: the profile's runs, and those of the shipped profile that it changes."""
-    return [
-        paths.runs(name)
-        for name in dict.fromkeys((recipe.profile, recipe.profile.partition("+")[0]))
-    ]
-
-
-def _run_record(recipe: Recipe, which: Run) -> tuple[float | None, str]:
-    """Minutes of this run when it was last made, else the mean over its method's other seeds, else other datasets."""
-    dataset, method, seed = which
-    for home in _homes(recipe):
-        for pattern, source in (
-            (f"{dataset}/{method}/seed{seed}", "earlier run"),
-            (f"{dataset}/{method}/seed*", "other seeds"),
-            (f"*/{method}/seed*", "another dataset"),
-        ):
-            minutes = [
-                m
-                for folder in sorted(home.glob(pattern))
-                if (m := _minutes_of_run(home, folder)) is not None
-            ]
-            if minutes:
-                return mean(minutes), source
-    return None, ""
-
-
-def _minutes_of_run(home: Path, folder: Path) -> float | None:
-    """What `env.json` records for training and test, or the executed notebook's time where that is longer (it holds all)."""
-    try:
-        made = json.loads((folder / "env.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+    None for a sanity row and for a backbone whose size is not known here.
+    """
+    objective = run.objective
+    backbone = run.recipe.methods[run.method].backbone or run.recipe.backbone
+    if objective is None or backbone not in PASSED_PARAMETERS:
         return None
-    seconds = (
-        made.get("training", {}).get("seconds", 0)
-        + made.get("test_seconds", 0)
-        + made.get("probe_seconds", 0)
-    )
-    executed = (
-        home / "notebooks" / f"{folder.parts[-3]}-{folder.parts[-2]}-{folder.parts[-1]}.ipynb"
-    )
-    return max(seconds / 60, _minutes_of_notebook(executed) or 0)
-
-
-def _notebook_record(recipe: Recipe, name: str) -> tuple[float | None, str]:
-    for home in _homes(recipe):
-        minutes = _minutes_of_notebook(home / "notebooks" / f"{name.replace(' ', '-')}.ipynb")
-        if minutes is not None:
-            return minutes, "earlier run"
-    return None, ""
-
-
-def _minutes_of_notebook(path: Path) -> float | None:
-    """What papermill wrote into an executed notebook."""
-    try:
-        seconds = json.loads(path.read_text(encoding="utf-8"))["metadata"]["papermill"]["duration"]
-    except (OSError, ValueError, KeyError):
-        return None
-    return None if seconds is None else seconds / 60
-
-
-def gpu_hours(recipe: Recipe, dataset: str, method: str) -> float | None:
-    """Hours of training on one GPU under `ASSUMED`; None for a sanity row or a backbone whose size is not known here."""
-    chosen = recipe.methods[method]
-    passed = PASSED.get(chosen.backbone or recipe.backbone)
-    if passed is None or chosen.objective not in OBJECTIVES:
-        return None
-    goal, train = (
-        named(chosen.objective, chosen.objective_overrides),
-        recipe.training(method, dataset),
-    )
-    question, rationale = recipe.limits(dataset)
-    tokens = goal.predicts * question + goal.explains * (
-        question + rationale
-    )  # of one example; labels are a few tokens
-    operations = (6 if chosen.tuning == "full" else 4) * passed
-    return train.steps * train.batch * tokens * operations / THROUGHPUT / 3600
+    train = run.recipe.training(run.method, run.dataset)
+    question, rationale = run.recipe.limits(run.dataset)
+    tokens = 0  # of one example; labels are a few
+    if objective.predicts:
+        tokens += question
+    if objective.explains:
+        tokens += question + rationale
+    operations = 6 if run.recipe.methods[run.method].tuning == "full" else 4
+    passed = PASSED_PARAMETERS[backbone]
+    return train.steps * train.batch * tokens * operations * passed / THROUGHPUT / 3600
 
 
 def table(jobs: Sequence[Job]) -> str:
     """One line a job and the total, for the terminal."""
     if not jobs:
         return "Nothing to do: everything is up to date."
+    minutes = [job.minutes for job in jobs if job.minutes is not None]
+    hours = sum(job.gpu_hours or 0 for job in jobs)
+    unknown = sum(job.minutes is None and job.gpu_hours is None for job in jobs)
+    total = []
+    if minutes:
+        total.append(f"{sum(minutes):.0f} minutes by earlier records")
+    if hours:
+        total.append(f"{hours:.0f} GPU hours (an estimate)")
+    if unknown:
+        total.append(f"{unknown} of unknown length")
     lines = [f"{_length(job):>14}  {job.name:<44}  {job.source}" for job in jobs]
-    minutes, hours = sum(j.minutes or 0 for j in jobs), sum(j.gpu_hours or 0 for j in jobs)
-    unknown = sum(j.minutes is None and j.gpu_hours is None for j in jobs)
-    total = (
-        [f"{minutes:.0f} minutes by earlier records"]
-        if any(j.minutes is not None for j in jobs)
-        else []
-    )
-    total += [f"{hours:.0f} GPU hours (an estimate)"] if hours else []
-    total += [f"{unknown} of unknown length"] if unknown else []
     lines.append(f"{len(jobs)} notebooks would run, one after the other: {', '.join(total)}.")
-    return "\n".join(lines + ([ASSUMED] if hours else []))
+    if hours:
+        lines.append(ASSUMED)
+    return "\n".join(lines)
 
 
 def _length(job: Job) -> str:
@@ -163,21 +91,71 @@ def _length(job: Job) -> str:
     return f"~{job.gpu_hours:.1f} GPU h" if job.gpu_hours else "?"
 
 
-def main() -> int:
-    """Reads a dry run's output from standard input."""
-    parser = argparse.ArgumentParser(
-        prog="python -m r2d.estimate", description="Expected length of a planned run."
-    )
-    parser.add_argument("profile")
-    parser.add_argument("--overrides", type=json.loads, default={}, metavar="JSON")
-    given = parser.parse_args()
+def _expected(recipe: Recipe, name: str) -> Job:
+    named = re.fullmatch(r"(\S+) (\S+) seed (\d+)", name)
+    if not named:
+        minutes = _minutes_of_job(recipe, name)
+        return Job(name) if minutes is None else Job(name, minutes, source="earlier run")
+    run = Run(recipe, named[1], named[2], int(named[3]))
+    minutes, source = _minutes_by_records(run)
+    if minutes is not None:
+        return Job(name, minutes, source=source)
+    hours = gpu_hours(run)
+    return Job(name, None, hours, "from parameters and tokens") if hours else Job(name)
+
+
+def _minutes_of_job(recipe: Recipe, name: str) -> float | None:
+    """Minutes of a notebook that carries no run, when it was last executed."""
+    for home in _homes(recipe):
+        minutes = _minutes_of_notebook(home / "notebooks" / f"{name.replace(' ', '-')}.ipynb")
+        if minutes is not None:
+            return minutes
+    return None
+
+
+def _minutes_by_records(run: Run) -> tuple[float | None, str]:
+    """Minutes of this run when it was last made, else of its other seeds, else of other datasets.
+
+    The mean where there are several; with it where the record comes from.
+    """
+    patterns = {
+        f"{run.dataset}/{run.method}/seed{run.seed}": "earlier run",
+        f"{run.dataset}/{run.method}/seed*": "other seeds",
+        f"*/{run.method}/seed*": "another dataset",
+    }
+    for home in _homes(run.recipe):
+        for pattern, source in patterns.items():
+            records = [_minutes_of_run(home, folder) for folder in sorted(home.glob(pattern))]
+            minutes = [record for record in records if record is not None]
+            if minutes:
+                return mean(minutes), source
+    return None, ""
+
+
+def _homes(recipe: Recipe) -> list[Path]:
+    """Where records may be: the profile's runs, and those of the shipped profile it changes."""
+    shipped = recipe.profile.partition("+")[0]
+    return [paths.runs(name) for name in dict.fromkeys((recipe.profile, shipped))]
+
+
+def _minutes_of_run(home: Path, folder: Path) -> float | None:
+    """What `env.json` records of training and test, or the notebook's time where that is longer."""
     try:
-        print(table(planned(recipes.load(given.profile, given.overrides), sys.stdin.read())))
-    except R2DError as error:
-        print(error, file=sys.stderr)
-        return 2
-    return 0
+        record = json.loads((folder / "env.json").read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    seconds = record.get("training", {}).get("seconds", 0)
+    seconds += record.get("test_seconds", 0) + record.get("probe_seconds", 0)
+    dataset, method, seed = folder.parts[-3:]
+    executed = home / "notebooks" / f"{dataset}-{method}-{seed}.ipynb"
+    return max(seconds / 60, _minutes_of_notebook(executed) or 0)
 
 
-if __name__ == "__main__":
-    raise SystemExit(main())
+def _minutes_of_notebook(path: Path) -> float | None:
+    """What papermill wrote into an executed notebook."""
+    try:
+        executed = json.loads(path.read_text(encoding="utf-8"))
+        seconds = executed["metadata"]["papermill"]["duration"]
+    except (OSError, ValueError, KeyError):
+        return None
+    return None if seconds is None else seconds / 60

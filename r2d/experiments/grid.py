@@ -86,7 +86,7 @@ def data_key(recipe: Recipe, dataset: str) -> str:
     from r2d import data
 
     settings = recipe.datasets[dataset]
-    code = provenance.code("r2d.data.describe", "r2d.data.dataset", without="r2d.recipes")
+    code = provenance.code("r2d.data", "r2d.data.describe", without="r2d.recipes")
     shown = settings.model_dump(mode="json")
     return provenance.digest(shown, data.content(settings), code, training_code())
 
@@ -106,9 +106,10 @@ def judge_key(recipe: Recipe, experiments: Sequence[str]) -> str:
 
 
 def reporting_key(recipe: Recipe, *modules: str) -> str:
-    """Changes with the recipe, the published numbers and the code of these modules of reporting."""
+    """Changes with the recipe, the code of these modules of reporting, and its style and texts."""
     code = provenance.code(*(f"r2d.reporting.{module}" for module in modules))
-    files = [paths.PUBLISHED, *sorted(paths.PUBLISHED.parent.glob("*.css"))]
+    folder = paths.PUBLISHED.parent
+    files = [paths.PUBLISHED, *sorted(folder.glob("*.css")), *sorted(folder.glob("pages/*.md"))]
     return provenance.digest(recipe.fingerprint(), code, provenance.files(files))
 
 

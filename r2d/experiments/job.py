@@ -1,6 +1,7 @@
 """What makes a run's numbers: one method trained on one dataset under one seed, then decoded."""
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -67,18 +68,24 @@ def perform(job: Job, folder: Path, is_main: bool = True) -> tuple[list[dict], d
     return predictions, record | {"peak_memory_mb": max(peaks), "test_cases": len(predictions)}
 
 
+def untrained(job: Job, labels: Sequence[str]) -> Decoder:
+    """The network as its training begins: the backbone, or the stage 1 that it goes on from."""
+    tokenizer = load_tokenizer(job.backbone)
+    model = load_model(job.backbone, job.tuning, job.lora, job.train.dropout, job.start)
+    return Decoder(model, tokenizer, labels, job.limits, job.decode_batch)
+
+
 def _network(job: Job, loaded: data.Dataset, folder: Path, is_main: bool) -> tuple[list, dict]:
     """Train one network and decode the test set."""
     goal = objective.named(job.objective, job.objective_overrides)
-    tokenizer = load_tokenizer(job.backbone)
-    model = load_model(job.backbone, job.tuning, job.lora, job.train.dropout, job.start)
-    decoder = Decoder(model, tokenizer, loaded.labels, job.limits, job.decode_batch)
+    decoder = untrained(job, loaded.labels)
+    model = decoder.model
     fingerprint = f"{job.fingerprint} {loaded.fingerprint}"
     trainer = Trainer(model, decoder, goal, job.train, job.seed, folder, fingerprint)
     outcome = trainer.fit(loaded.train, loaded.validation, job.title)
     if not is_main:
         return [], {}
-    save_model(model, tokenizer, job.backbone, folder / "model")
+    save_model(model, decoder.tokenizer, job.backbone, folder / "model")
     record = {
         "training": outcome,
         "auto_class": decoder.network.auto,

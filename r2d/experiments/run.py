@@ -2,14 +2,13 @@
 
 import fcntl
 import json
-import os
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import yaml
 from safetensors import SafetensorError
@@ -19,6 +18,10 @@ from r2d.errors import R2DError
 from r2d.method.objective import OBJECTIVES, Objective, named
 from r2d.recipes import Recipe
 from r2d.recipes.settings import LoraSettings
+
+if TYPE_CHECKING:
+    from r2d.experiments.job import Job
+    from r2d.models.decode import Decoder
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,7 @@ class Run:
 
     @cached_property
     def key(self) -> str:
-        """Changes when anything does that decides the run or its metrics, of which stage 1 has none.
+        """Changes with anything that decides the run or its metrics, of which stage 1 has none.
 
         The workflow compares it.
         """
@@ -128,6 +131,12 @@ class Run:
             ) from error
         return self.folder
 
+    def untrained(self, labels: Sequence[str]) -> "Decoder":
+        """The network as this run's training begins; needs the finished stage 1, if it has one."""
+        from r2d.experiments.job import untrained
+
+        return untrained(self._job(), labels)
+
     @property
     def _part(self) -> Path:
         """Where the run is made before it has its name."""
@@ -162,7 +171,7 @@ class Run:
             self._write_metrics(part)
             paths.write(part / "config.yaml", yaml.safe_dump(self.settings, sort_keys=False))
 
-    def _job(self):
+    def _job(self) -> "Job":
         from r2d.experiments.job import Job
 
         recipe, chosen = self.recipe, self.recipe.methods[self.method]
@@ -200,10 +209,10 @@ class Run:
 
         predictions = _lines(folder / "predictions.jsonl")
         labels = json.loads((folder / "env.json").read_text(encoding="utf-8"))["labels"]
-        found = {}
+        measured = {}
         if predictions:
-            found = metrics.evaluate(predictions, labels, self.recipe.metrics)
-        text = json.dumps({"key": self.key, **found}, indent=1, allow_nan=False)
+            measured = metrics.evaluate(predictions, labels, self.recipe.metrics)
+        text = json.dumps({"key": self.key, **measured}, indent=1, allow_nan=False)
         paths.write(folder / "metrics.json", text)
 
 
@@ -238,19 +247,19 @@ def read(folder: Path) -> dict:
     }
 
 
-def load_decoder(folder: Path):
+def load_decoder(folder: Path) -> "tuple[Decoder, Objective]":
     """The trained model of a finished run, ready to decode; returns (decoder, objective)."""
     from r2d.models.decode import Decoder
     from r2d.models.load import load_model, load_tokenizer
 
-    found = read(folder)
-    made, method = found["config"], found["config"]["method"]
+    run = read(folder)
+    settings, method = run["config"], run["config"]["method"]
     tokenizer = load_tokenizer(str(folder / "model"))
-    lora = LoraSettings(**made["lora"] or {})
-    model = load_model(made["backbone"], method["tuning"], lora, 0.0, folder / "model")
+    lora = LoraSettings(**settings["lora"] or {})
+    model = load_model(settings["backbone"], method["tuning"], lora, 0.0, folder / "model")
     objective = named(method["objective"], method["objective_overrides"])
-    limits, batch = tuple(made["limits"]), made["decode"]["batch"]
-    return Decoder(model, tokenizer, found["env"]["labels"], limits, batch), objective
+    limits, batch = tuple(settings["limits"]), settings["decode"]["batch"]
+    return Decoder(model, tokenizer, run["env"]["labels"], limits, batch), objective
 
 
 @contextmanager

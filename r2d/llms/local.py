@@ -1,215 +1,266 @@
-"""Chat models read into this process: any causal model with a chat template, 4 bits (NF4) on CUDA, fp32 on the CPU."""
+"""Chat models read into this process: any causal model with a chat template.
+
+4 bits (NF4) on CUDA, fp32 on the CPU.
+"""
 
 import copy
 import json
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import torch
-from torch import Tensor
+from llguidance import LLTokenizer
+from torch import Tensor, nn
 from transformers.cache_utils import DynamicCache, DynamicLayer
 
 from r2d import env, provenance
 from r2d.errors import R2DError
-from r2d.llms.chat import Answer, Decoding, Keep, Message
-from r2d.llms.constrained import Form, Gumbel, vocabulary
+from r2d.llms.constrained import SchemaProcessor, vocabulary
+from r2d.llms.types import Answer, Decoding, Keep, Message
 from r2d.method.loss import IGNORE, token_losses
 from r2d.models import assets
-from r2d.models.backbone import DecoderOnly, pad, positions
-from r2d.models.decode import by_length
+from r2d.models.backbone import DecoderOnly, by_length, pad, positions
+from r2d.models.load import four_bits
 from r2d.recipes.settings import LlmSettings
 
-_LOADED: dict = {}  # the one model in memory, so that several chats of a notebook share it
+SHORTEST_OPENING = 16  # tokens; a shorter common start is not worth a reading of its own
 
 
 class Local:
-    """The model `settings.model`: a hub id, a folder, or the name of an asset such as `smollm2`; loaded at the first call.
+    """The model `settings.model`, loaded at the first call; its answers are greedy.
 
-    Rows are decoded in left-padded batches of like length. A sampled answer depends on its own prompt, seed and repeat, not
-    on its batch. Answers are held to the JSON schema.
+    A hub id, a folder, or the name of an asset such as `smollm2`. Rows are decoded in left-padded
+    batches of like length. Answers are held to the JSON schema.
     """
 
-    scores = True
+    can_score = True
 
     def __init__(self, settings: LlmSettings):
         self.settings = settings
 
     @cached_property
     def _weights(self) -> str:
-        """What tells these weights from others: the asset's sha256, the revision, or a hash of the folder."""
+        """What tells these weights from others: sha256 of an asset, hash of a folder, revision."""
         name = self.settings.model
         if name in assets.ASSETS:
             return assets.ASSETS[name].sha256
-        return (
-            provenance.checkpoint(Path(name))
-            if Path(name).is_dir()
-            else self.settings.revision or ""
-        )
+        if Path(name).is_dir():
+            return provenance.checkpoint(Path(name))
+        return self.settings.revision or ""
 
     def identity(self) -> dict:
         """What the model is, in which precision it runs here, and the code that runs it."""
-        precision = "fp32" if env.device() == "cpu" else "nf4"
-        model = {"model": self.settings.model, "weights": self._weights, "precision": precision}
         return {
             "backend": "local",
-            **model,
+            "model": self.settings.model,
+            "weights": self._weights,
+            "precision": "fp32" if env.device() == "cpu" else "nf4",
             "schema": "enforced",
             "code": provenance.code(__name__, without="r2d.recipes"),
         }
 
     @torch.inference_mode()
     def answer(
-        self, conversations: Sequence[list[Message]], how: Decoding, schema: dict | None, keep: Keep
+        self,
+        conversations: Sequence[list[Message]],
+        decoding: Decoding,
+        schema: dict | None,
+        keep: Keep,
     ) -> None:
-        """Hand the answer to each conversation to `keep`; one too long for the model's context is a fault."""
-        model, tokenizer, ends, tokens = _load(self.settings)
-        rows = _prompts(tokenizer, conversations)
-        fits = [i for i, row in enumerate(rows) if len(row) + how.max_new_tokens <= _context(model)]
-        for i in set(range(len(rows))) - set(fits):
-            keep(
-                i,
-                Answer(
-                    "",
-                    "fault",
-                    fault=f"the prompt and its answer exceed the model's {_context(model)} tokens",
-                ),
-            )
-        shared, start = _common_start(model, [rows[i] for i in fits])
-        for batch in by_length([rows[i] for i in fits], self.settings.batch):
-            chosen = [fits[i] for i in batch]
-            ids, mask = _left(tokenizer, [rows[i] for i in chosen], model.device, shared)
-            steps = [Form(tokens, schema, len(batch))] if schema else []
-            steps += [Gumbel([rows[i] for i in chosen], how)] if how.temperature else []
-            out = model.generate(
-                input_ids=ids, attention_mask=mask, max_new_tokens=how.max_new_tokens, do_sample=False,
-                eos_token_id=sorted(ends), pad_token_id=tokenizer.pad_token_id, logits_processor=steps,
-                past_key_values=_repeated(start, len(batch)),
-            )  # fmt: skip
-            for i, new in zip(chosen, out[:, ids.shape[1] :].tolist(), strict=True):
-                length = next((n for n, token in enumerate(new) if token in ends), None)
-                text = tokenizer.decode(new[:length], skip_special_tokens=True).strip()
-                made = len(new) if length is None else length + 1
-                keep(i, Answer(text, "length" if length is None else "stop", len(rows[i]), made))
+        """Hand the answer to each conversation to `keep`.
+
+        One too long for the model's context is a fault.
+        """
+        llm = load_llm(self.settings)
+        prompts = llm.prompts(conversations)
+        room = llm.context - decoding.max_new_tokens
+        fits = [i for i, prompt in enumerate(prompts) if len(prompt) <= room]
+        too_long = f"the prompt and its answer exceed the model's {llm.context} tokens"
+        for i in sorted(set(range(len(prompts))) - set(fits)):
+            keep(i, Answer("", "fault", fault=too_long))
+        opening = common_opening(llm.model, [prompts[i] for i in fits])
+        for batch in by_length([prompts[i] for i in fits], self.settings.batch):
+            chosen = [fits[k] for k in batch]
+            written = llm.write([prompts[i] for i in chosen], opening, decoding, schema)
+            for i, ids in zip(chosen, written, strict=True):
+                keep(i, llm.answer(ids, len(prompts[i])))
 
     @torch.inference_mode()
     def score(
-        self, conversations: Sequence[list[Message]], options: Sequence[Sequence[str]], keep: Keep
+        self,
+        conversations: Sequence[list[Message]],
+        options: Sequence[Sequence[str]],
+        keep: Keep,
     ) -> None:
-        """Hand each conversation's log-probabilities to `keep`, as a JSON list; each prompt is read once."""
-        model, tokenizer, ends, _ = _load(self.settings)
-        net = DecoderOnly(model, tokenizer)
-        rows, end = _prompts(tokenizer, conversations), _end_of_turn(tokenizer, ends)
-        shared, start = _common_start(model, rows)
+        """Hand each conversation's log-probabilities to `keep`, as a JSON list.
+
+        Each prompt is read once.
+        """
+        llm = load_llm(self.settings)
+        prompts = llm.prompts(conversations)
+        opening = common_opening(llm.model, prompts)
         size = max(1, self.settings.batch // max(map(len, options)))
-        for batch in by_length(rows, size):
-            ids, mask = _left(tokenizer, [rows[i] for i in batch], model.device, shared)
-            answers = [
-                tokenizer(list(options[i]), add_special_tokens=False)["input_ids"] for i in batch
-            ]
-            if ids.shape[1] + max(len(a) for some in answers for a in some) > _context(model):
+        for batch in by_length(prompts, size):
+            targets = [llm.targets(options[i]) for i in batch]
+            longest = max(len(target) for each in targets for target in each)
+            if max(len(prompts[i]) for i in batch) + longest - 1 > llm.context:
                 raise R2DError(
-                    f"A prompt is longer than the {_context(model)} tokens of {self.settings.title}: shorten it."
+                    f"A prompt is longer than the {llm.context} tokens of {self.settings.title}: "
+                    "shorten it."
                 )
-            owners = [row for row, some in enumerate(answers) for _ in some]
-            flat = [[*answer, end] for some in answers for answer in some]
-            values = iter(
-                _score(net, ids, mask, owners, flat, _repeated(start, len(batch)), shared).tolist()
-            )
-            for i, some in zip(batch, answers, strict=True):
-                found = json.dumps([next(values) for _ in some])
-                keep(i, Answer(found, "stop", len(rows[i]) + sum(len(a) + 1 for a in some), 0))
+            scores = llm.score([prompts[i] for i in batch], opening, targets)
+            for i, values, each in zip(batch, scores, targets, strict=True):
+                tokens = len(prompts[i]) + sum(map(len, each))
+                keep(i, Answer(json.dumps(values), "stop", tokens, 0))
 
 
-def _score(
-    net: DecoderOnly,
-    ids: Tensor,
-    mask: Tensor,
-    owners: list[int],
-    answers: list[list[int]],
-    start,
-    shared: int,
-) -> Tensor:
-    """Log-probability of every answer's tokens after the prompt of row `owners[k]`, shape (answers,)."""
-    read = net.model(
-        input_ids=ids[:, shared:], attention_mask=mask, position_ids=positions(mask)[:, shared:], past_key_values=start,
-        use_cache=True, logits_to_keep=1,
-    )  # fmt: skip
-    state = {"mask": mask, "past": read.past_key_values, "next": read.logits[:, -1]}
-    targets = pad(answers, IGNORE, ids.device)
-    return -token_losses(
-        net.after(state, torch.tensor(owners, device=ids.device), targets), targets
-    ).sum(1)
+@dataclass(frozen=True)
+class Opening:
+    """The tokens that all prompts start with, and the model's reading of them.
 
-
-def _prompts(tokenizer, conversations: Sequence[list[Message]]) -> list[list[int]]:
-    """Token ids of each conversation up to where the assistant speaks; models that think aloud are asked not to."""
-    texts = tokenizer.apply_chat_template(
-        list(conversations), tokenize=False, add_generation_prompt=True, enable_thinking=False
-    )  # fmt: skip
-    return tokenizer(texts, add_special_tokens=False)["input_ids"]
-
-
-def _left(tokenizer, rows: list[list[int]], device, shared: int) -> tuple[Tensor, Tensor]:
-    """Ids and mask, shape (rows, longest), padded between the `shared` first tokens and the rest."""
-    padded = tokenizer.pad(
-        {"input_ids": [row[shared:] for row in rows]}, padding_side="left", return_tensors="pt"
-    )
-    start = torch.tensor([row[:shared] for row in rows], dtype=torch.long)
-    ids = torch.cat([start, padded["input_ids"]], 1)
-    return ids.to(device), torch.cat([torch.ones_like(start), padded["attention_mask"]], 1).to(
-        device
-    )
-
-
-def _common_start(model, rows: list[list[int]]) -> tuple[int, DynamicCache | None]:
-    """How many tokens all rows start with, and the model's reading of them, so that instructions are read only once.
-
-    (0, None) where there are few, or where the model's attention has a window or a state that padding would disturb.
+    None, with length 0, where nothing is shared.
     """
-    first, last = (
-        min(rows, default=[]),
-        max(rows, default=[]),
-    )  # in the order of words, so all others lie between
-    same = next(
-        (i for i, (a, b) in enumerate(zip(first, last, strict=False)) if a != b), len(first)
-    )
-    shared = min(same, min(map(len, rows), default=0) - 1)
-    if len(rows) < 2 or shared < 16:
-        return 0, None
-    start = DynamicCache(config=model.config)
-    model(
-        input_ids=torch.tensor([first[:shared]], device=model.device),
-        past_key_values=start,
-        logits_to_keep=1,
-    )
-    return (
-        (shared, start) if all(type(layer) is DynamicLayer for layer in start.layers) else (0, None)
-    )
+
+    length: int = 0
+    reading: DynamicCache | None = None
+
+    def for_rows(self, rows: int) -> DynamicCache | None:
+        """A copy of the reading for each of so many rows."""
+        if self.reading is None:
+            return None
+        copied = copy.deepcopy(self.reading)
+        copied.batch_repeat_interleave(rows)
+        return copied
 
 
-def _repeated(start: DynamicCache | None, rows: int) -> DynamicCache | None:
-    if start is not None:
-        start = copy.deepcopy(start)
-        start.batch_repeat_interleave(rows)
-    return start
+@dataclass(frozen=True)
+class LocalLlm:
+    """A model in memory, its tokenizer, the ids that end an answer, a grammar's view of them."""
+
+    model: nn.Module
+    tokenizer: Any
+    ends: set[int]
+    tokens: LLTokenizer
+
+    @property
+    def context(self) -> int:
+        """The most tokens that the model reads and writes."""
+        return self.model.config.get_text_config().max_position_embeddings
+
+    @cached_property
+    def end_of_turn(self) -> int:
+        """The token that this chat template ends an answer with."""
+        turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
+        text = self.tokenizer.apply_chat_template(turns, tokenize=False)
+        ids = self.tokenizer(text, add_special_tokens=False)["input_ids"]
+        ends = [token for token in ids if token in self.ends]
+        return ends[-1] if ends else self.tokenizer.eos_token_id
+
+    def prompts(self, conversations: Sequence[list[Message]]) -> list[list[int]]:
+        """Token ids of each conversation up to where the assistant speaks.
+
+        Models that think aloud are asked not to.
+        """
+        texts = self.tokenizer.apply_chat_template(
+            list(conversations), tokenize=False, add_generation_prompt=True, enable_thinking=False
+        )
+        return self.tokenizer(texts, add_special_tokens=False)["input_ids"]
+
+    def targets(self, texts: Sequence[str]) -> list[list[int]]:
+        """Token ids of whole answers, their end included."""
+        rows = self.tokenizer(list(texts), add_special_tokens=False)["input_ids"]
+        return [[*row, self.end_of_turn] for row in rows]
+
+    def write(
+        self, prompts: list[list[int]], opening: Opening, decoding: Decoding, schema: dict | None
+    ) -> list[list[int]]:
+        """The ids that are written greedily after each prompt, as far as the longest goes."""
+        ids, mask = self._left_padded(prompts, opening.length)
+        processors = [SchemaProcessor(self.tokens, schema, len(prompts))] if schema else []
+        written = self.model.generate(
+            input_ids=ids,
+            attention_mask=mask,
+            max_new_tokens=decoding.max_new_tokens,
+            do_sample=False,
+            eos_token_id=sorted(self.ends),
+            pad_token_id=self.tokenizer.pad_token_id,
+            logits_processor=processors,
+            past_key_values=opening.for_rows(len(prompts)),
+        )
+        return written[:, ids.shape[1] :].tolist()
+
+    def answer(self, written: list[int], prompt_length: int) -> Answer:
+        """The answer in the ids that were written after a prompt."""
+        length = next((n for n, token in enumerate(written) if token in self.ends), None)
+        text = self.tokenizer.decode(written[:length], skip_special_tokens=True).strip()
+        if length is None:
+            return Answer(text, "length", prompt_length, len(written))
+        return Answer(text, "stop", prompt_length, length + 1)
+
+    def score(
+        self, prompts: list[list[int]], opening: Opening, targets: list[list[list[int]]]
+    ) -> list[list[float]]:
+        """Log-probability of each of `targets[k]` after prompt k."""
+        ids, mask = self._left_padded(prompts, opening.length)
+        output = self.model(
+            input_ids=ids[:, opening.length :],
+            attention_mask=mask,
+            position_ids=positions(mask)[:, opening.length :],
+            past_key_values=opening.for_rows(len(prompts)),
+            use_cache=True,
+            logits_to_keep=1,
+        )
+        read = {"mask": mask, "past": output.past_key_values, "next": output.logits[:, -1]}
+        owners = [k for k, each in enumerate(targets) for _ in each]
+        flat = pad([target for each in targets for target in each], IGNORE, ids.device)
+        network = DecoderOnly(self.model, self.tokenizer)
+        logits = network.after(read, torch.tensor(owners, device=ids.device), flat)
+        values = iter((-token_losses(logits, flat).sum(1)).tolist())
+        return [[next(values) for _ in each] for each in targets]
+
+    def _left_padded(self, prompts: list[list[int]], shared: int) -> tuple[Tensor, Tensor]:
+        """Ids and mask, both (rows, longest); the padding follows the `shared` first tokens."""
+        rest = {"input_ids": [prompt[shared:] for prompt in prompts]}
+        padded = self.tokenizer.pad(rest, padding_side="left", return_tensors="pt")
+        start = torch.tensor([prompt[:shared] for prompt in prompts], dtype=torch.long)
+        ids = torch.cat([start, padded["input_ids"]], 1)
+        mask = torch.cat([torch.ones_like(start), padded["attention_mask"]], 1)
+        return ids.to(self.model.device), mask.to(self.model.device)
 
 
-def _context(model) -> int:
-    return model.config.get_text_config().max_position_embeddings
+def common_opening(model: nn.Module, prompts: list[list[int]]) -> Opening:
+    """What all prompts start with, so that instructions are read only once.
+
+    Empty where there are few prompts, where they share little, or where the model's attention has a
+    window or a state that padding would disturb.
+    """
+    if len(prompts) < 2:
+        return Opening()
+    first, last = min(prompts), max(prompts)  # in alphabetical order: all others lie between
+    pairs = enumerate(zip(first, last, strict=False))
+    same = next((i for i, (a, b) in pairs if a != b), len(first))
+    shared = min(same, min(map(len, prompts)) - 1)
+    if shared < SHORTEST_OPENING:
+        return Opening()
+    reading = DynamicCache(config=model.config)
+    ids = torch.tensor([first[:shared]], device=model.device)
+    model(input_ids=ids, past_key_values=reading, logits_to_keep=1)
+    if any(type(layer) is not DynamicLayer for layer in reading.layers):
+        return Opening()
+    return Opening(shared, reading)
 
 
-def _end_of_turn(tokenizer, ends: set[int]) -> int:
-    """The token this chat template ends an answer with."""
-    turns = [{"role": "user", "content": "a"}, {"role": "assistant", "content": "b"}]
-    ids = tokenizer(tokenizer.apply_chat_template(turns, tokenize=False), add_special_tokens=False)[
-        "input_ids"
-    ]
-    return next((token for token in reversed(ids) if token in ends), tokenizer.eos_token_id)
+_LOADED: dict[tuple, LocalLlm] = {}  # at most one, which several chats of a notebook share
 
 
-def _load(settings: LlmSettings) -> tuple:
-    """Model, tokenizer, the ids that end an answer, and a grammar's view of all; another model in memory is let go first."""
+def load_llm(settings: LlmSettings) -> LocalLlm:
+    """The model, read once; another model in memory is let go first.
+
+    Raises `R2DError` for a model that can't be had or has no chat template.
+    """
     key = (settings.model, settings.revision)
     if key not in _LOADED:
         _LOADED.clear()
@@ -217,33 +268,24 @@ def _load(settings: LlmSettings) -> tuple:
     return _LOADED[key]
 
 
-def _read(settings: LlmSettings) -> tuple:
-    from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer, GenerationConfig
+def _read(settings: LlmSettings) -> LocalLlm:
+    from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
     from transformers.utils import logging
 
-    from r2d.models.load import four_bits
-
     logging.disable_progress_bar()
-    source = (
-        str(assets.converted(settings.model)) if settings.model in assets.ASSETS else settings.model
-    )
-    how: dict = {"dtype": torch.float32}
+    source, revision = settings.model, settings.revision
+    if source in assets.ASSETS:
+        source = str(assets.converted(source))
     try:
-        if env.device() != "cpu":
-            how = {"dtype": torch.bfloat16, "device_map": {"": env.device()}}
-            if not hasattr(
-                AutoConfig.from_pretrained(source, revision=settings.revision),
-                "quantization_config",
-            ):
-                how["quantization_config"] = four_bits()
-        tokenizer = AutoTokenizer.from_pretrained(source, revision=settings.revision)
+        tokenizer = AutoTokenizer.from_pretrained(source, revision=revision)
         model = AutoModelForCausalLM.from_pretrained(
-            source, revision=settings.revision, use_safetensors=True, **how
+            source, revision=revision, use_safetensors=True, **_precision(source, revision)
         )
     except (OSError, ValueError) as error:
         raise R2DError(
-            f"The chat model {settings.model!r} could not be loaded: it is neither a causal model's folder here nor one a model "
-            "hub gave (safetensors only); check `llms` in the recipe and the network, or ask a server instead."
+            f"The chat model {settings.model!r} could not be loaded: it is neither a causal "
+            "model's folder here nor one a model hub gave (safetensors only); check `llms` in the "
+            "recipe and the network, or ask a server instead."
         ) from error
     if tokenizer.chat_template is None:
         raise R2DError(
@@ -252,12 +294,20 @@ def _read(settings: LlmSettings) -> tuple:
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
     stops = model.generation_config.eos_token_id
     ends = {tokenizer.eos_token_id, *(stops if isinstance(stops, list) else [stops])} - {None}
-    model.generation_config = (
-        GenerationConfig()
-    )  # a model's own habits (sampling, penalties) would change the answers
-    return (
-        model.eval(),
-        tokenizer,
-        ends,
-        vocabulary(tokenizer, model.get_output_embeddings().out_features, ends),
-    )
+    # A model's own habits (sampling, penalties) would change the answers.
+    model.generation_config = GenerationConfig()
+    size = model.get_output_embeddings().out_features
+    return LocalLlm(model.eval(), tokenizer, ends, vocabulary(tokenizer, size, ends))
+
+
+def _precision(source: str, revision: str | None) -> dict:
+    """How `from_pretrained` is to read the weights on this machine."""
+    from transformers import AutoConfig
+
+    if env.device() == "cpu":
+        return {"dtype": torch.float32}
+    options = {"dtype": torch.bfloat16, "device_map": {"": env.device()}}
+    config = AutoConfig.from_pretrained(source, revision=revision)
+    if not hasattr(config, "quantization_config"):
+        options["quantization_config"] = four_bits()
+    return options

@@ -1,11 +1,12 @@
-"""A judge must qualify before it counts: on cases whose truth is known it has to rank gold above every corruption of it.
+"""A judge must qualify before it counts: it has to rank gold above every corruption of it.
 
-Corruptions of a gold case: the rationale of another case, another label, the deciding finding taken out, a negation inverted.
+On cases whose truth is known. Corruptions of a gold case: the rationale of another case, another
+label, the deciding finding taken out, a negation inverted.
 """
 
 import random
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from itertools import combinations
 
 import pandas as pd
@@ -18,55 +19,69 @@ from r2d.llms.chat import Chat
 from r2d.llms.judge import CRITERIA, Case, Grades, grade, kappa, overall
 from r2d.recipes.settings import JudgeSettings
 
+CORRUPTIONS = ("another case", "label flipped", "finding removed", "negation inverted")
 NEGATIONS = (
-    (r"\bhas no\b", "has"), (r"\bdenies\b", "reports"), (r"\bno\b ", ""), (r"\bnot\b ", ""), (r"\bwithout\b", "with"),
+    (r"\bhas no\b", "has"),
+    (r"\bdenies\b", "reports"),
+    (r"\bno\b ", ""),
+    (r"\bnot\b ", ""),
+    (r"\bwithout\b", "with"),
     (r"\b(is|are|was|were|has|have|can|does|did)\b", r"\1 not"),
-)  # fmt: skip
+)
+Pairs = dict[str, list[tuple[Case, Case]]]  # by corruption: (gold, corrupted)
 
 
-def pairs(
-    records: Sequence[Record], labels: Sequence[str], most: int, seed: int = 0
-) -> dict[str, list[tuple[Case, Case]]]:
-    """For each corruption, up to `most` (gold, corrupted) cases; a case that a corruption can't be made of is left out."""
+def pairs(records: Sequence[Record], labels: Sequence[str], most: int, seed: int = 0) -> Pairs:
+    """For each corruption, up to `most` (gold, corrupted) cases.
+
+    A case that a corruption can't be made of is left out.
+    """
     rng = random.Random(f"qualification {seed}")
-    chosen = [r for r in records if r.rationale][:most]
-    made: dict[str, list[tuple[Case, Case]]] = {
-        "another case": [], "label flipped": [], "finding removed": [], "negation inverted": [],
-    }  # fmt: skip
+    chosen = [record for record in records if record.rationale][:most]
+    by_corruption: Pairs = {name: [] for name in CORRUPTIONS}
     for record in chosen:
         gold = Case(record.id, record.question, record.label, record.rationale)
-        strangers = [r.rationale for r in chosen if r.label != record.label]
+        strangers = [other.rationale for other in chosen if other.label != record.label]
         others = [label for label in labels if label != record.label]
+        stranger = rng.choice(strangers) if strangers else None
+        flipped = rng.choice(others) if others else None
         corrupted = {
-            "another case": (record.label, rng.choice(strangers) if strangers else None),
-            "label flipped": (rng.choice(others) if others else None, record.rationale),
+            "another case": (record.label, stranger),
+            "label flipped": (flipped, record.rationale),
             "finding removed": (record.label, without_finding(record)),
             "negation inverted": (record.label, inverted(record.rationale)),
         }
         for name, (label, rationale) in corrupted.items():
-            if label and rationale and (label, rationale) != (record.label, record.rationale):
-                made[name].append((gold, Case(record.id, record.question, label, rationale)))
-    return {name: found for name, found in made.items() if found}
+            changed = (label, rationale) != (record.label, record.rationale)
+            if label and rationale and changed:
+                by_corruption[name].append(
+                    (gold, Case(record.id, record.question, label, rationale))
+                )
+    return {name: cases for name, cases in by_corruption.items() if cases}
 
 
 def without_finding(record: Record) -> str | None:
-    """The rationale with its true reason blotted out; without a known reason, without its longest sentence."""
+    """The rationale with its true reason blotted out.
+
+    Without a known reason, without its longest sentence; None where neither is possible.
+    """
     spellings = sorted(filter(None, record.reason.split("|")), key=len, reverse=True)
     for spelling in spellings:
-        text, times = re.subn(
-            re.escape(spelling), "one of the symptoms", record.rationale, flags=re.IGNORECASE
-        )
-        if times:
-            return text
+        pattern = re.compile(re.escape(spelling), re.IGNORECASE)
+        if pattern.search(record.rationale):
+            return pattern.sub("one of the symptoms", record.rationale)
     sentences = re.split(r"(?<=[.!?])\s+", record.rationale)
     if spellings or len(sentences) < 2:
         return None
-    longest = max(range(len(sentences)), key=lambda i: len(sentences[i]))
-    return " ".join(sentence for i, sentence in enumerate(sentences) if i != longest)
+    sentences.remove(max(sentences, key=len))
+    return " ".join(sentences)
 
 
 def inverted(rationale: str) -> str | None:
-    """The rationale with its first negation taken out or, where it has none, one put in; None where neither is possible."""
+    """The rationale with its first negation taken out or, where it has none, one put in.
+
+    None where neither is possible.
+    """
     for pattern, instead in NEGATIONS:
         text, times = re.subn(pattern, instead, rationale, count=1, flags=re.IGNORECASE)
         if times:
@@ -77,65 +92,89 @@ def inverted(rationale: str) -> str | None:
 def qualify(
     chat: Chat, prompt: Template, dataset: Dataset, settings: JudgeSettings, seed: int = 0
 ) -> pd.DataFrame:
-    """The judge's qualification on a dataset's test records, a row a corruption, with the verdict in the column `passed`.
+    """The judge's qualification on a dataset's test records, a row a corruption.
 
-    `accuracy`: share of pairs whose gold case gets strictly more overall (a tie, or a missing answer, is not more), with its
-    interval. `kappa`: agreement with itself over `repeats` gradings of all these cases, each time with the criteria in another
-    order. A judge passes with accuracy and kappa at or above the settings' in every corruption.
+    `accuracy`: share of pairs whose gold case gets strictly more overall (a tie, or a missing
+    answer, is not more), with its interval. `kappa`: agreement with itself over `repeats` gradings
+    of all these cases, each time with the criteria in another order. The verdict is in the column
+    `passed`: a judge passes with accuracy and kappa at or above the settings' in every corruption.
     Raises `R2DError` when no corruption can be made.
     """
     built = pairs(dataset.test, dataset.labels, settings.qualification, seed)
     if not built:
         raise R2DError(
-            f"No test record of {dataset.name} has a rationale to qualify the judge on: give it gold rationales."
+            f"No test record of {dataset.name} has a rationale to qualify the judge on: give it "
+            "gold rationales."
         )
-    cases = list(dict.fromkeys(case for found in built.values() for pair in found for case in pair))
+    cases = list(dict.fromkeys(_cases(built)))
     gradings = [
         grade(chat, prompt, cases, seed, k, f"qualification {k + 1}")
         for k in range(settings.repeats)
     ]
-    agrees, score = self_agreement(gradings), dict(zip(cases, gradings[0], strict=True))
+    agreement = self_agreement(gradings)
+    grades = dict(zip(cases, gradings[0], strict=True))
     rows = []
-    for name, found in built.items():
-        graded = [(score[gold], score[bad]) for gold, bad in found]
-        hits = [int(bool(gold and bad) and overall(gold) > overall(bad)) for gold, bad in graded]
-        missing = sum(not (gold and bad) for gold, bad in graded) / len(graded)
+    for name, part in built.items():
+        graded = [(grades[gold], grades[corrupted]) for gold, corrupted in part]
+        read = [bool(gold and corrupted) for gold, corrupted in graded]
+        hits = [
+            int(known and overall(gold) > overall(corrupted))
+            for known, (gold, corrupted) in zip(read, graded, strict=True)
+        ]
         low, high = stats.interval(hits) or (None, None)
-        rows.append({"dataset": dataset.name, "judge": chat.settings.title, "corruption": name, "accuracy": sum(hits) / len(hits),
-                     "low": low, "high": high, "pairs": len(hits), "missing_rate": missing, "kappa": agrees,
-                     "threshold": settings.accuracy, "kappa_threshold": settings.kappa})  # fmt: skip
+        row = {
+            "dataset": dataset.name,
+            "judge": chat.settings.title,
+            "corruption": name,
+            "accuracy": sum(hits) / len(hits),
+            "low": low,
+            "high": high,
+            "pairs": len(hits),
+            "missing_rate": read.count(False) / len(read),
+            "kappa": agreement,
+            "threshold": settings.accuracy,
+            "kappa_threshold": settings.kappa,
+        }
+        rows.append(row)
     table = pd.DataFrame(rows)
-    return table.assign(
-        passed=bool((table["accuracy"] >= settings.accuracy).all() and agrees >= settings.kappa)
-    )
+    accurate = (table["accuracy"] >= settings.accuracy).all()
+    return table.assign(passed=bool(accurate and agreement >= settings.kappa))
 
 
 def self_agreement(gradings: Sequence[Grades]) -> float:
-    """Mean quadratic weighted kappa over the criteria and over pairs of gradings of the same cases; 0 with nothing to compare.
+    """Mean quadratic weighted kappa over the criteria and over pairs of gradings of the same cases.
 
-    A criterion that always gets the same grade tells nothing and is left out.
+    A criterion that always gets the same grade tells nothing and is left out; 0 with nothing to
+    compare.
     """
-    found = []
+    kappas = []
     for one, other in combinations(gradings, 2):
         both = [(a, b) for a, b in zip(one, other, strict=True) if a and b]
         for name in CRITERIA:
-            first, second = (
-                [grades[name] for grades in side]
-                for side in (zip(*both, strict=True) if both else ((), ()))
-            )
+            first = [a[name] for a, _ in both]
+            second = [b[name] for _, b in both]
             if len({*first, *second}) > 1:
-                found.append(kappa(first, second))
-    return sum(found) / (len(found) or 1)
+                kappas.append(kappa(first, second))
+    return sum(kappas) / (len(kappas) or 1)
 
 
 def verdict(table: pd.DataFrame) -> str:
     """The qualification in one sentence."""
     worst = table.loc[table["accuracy"].idxmin()]
-    said = (
-        f"ranks gold above '{worst['corruption']}' in {worst['accuracy']:.0%} of {worst['pairs']} pairs (its weakest; "
-        f"{worst['threshold']:.0%} is asked for) and agrees with itself at kappa {round(worst['kappa'], 2) + 0.0:.2f} "
-        f"({worst['kappa_threshold']:.2f} is asked for; 0 also where all its grades are the same)"
+    measured = (
+        f"ranks gold above '{worst['corruption']}' in {worst['accuracy']:.0%} of {worst['pairs']} "
+        f"pairs (its weakest; {worst['threshold']:.0%} is asked for) and agrees with itself at "
+        f"kappa {round(worst['kappa'], 2) + 0.0:.2f} ({worst['kappa_threshold']:.2f} is asked for; "
+        "0 also where all its grades are the same)"
     )
+    judge, dataset = worst["judge"], worst["dataset"]
     if worst["passed"]:
-        return f"{worst['judge']} passed its qualification on {worst['dataset']}: it {said}."
-    return f"{worst['judge']} FAILED its qualification on {worst['dataset']}: it {said}. Its scores mean nothing."
+        return f"{judge} passed its qualification on {dataset}: it {measured}."
+    return f"{judge} FAILED its qualification on {dataset}: it {measured}. Its scores mean nothing."
+
+
+def _cases(built: Pairs) -> Iterator[Case]:
+    for part in built.values():
+        for gold, corrupted in part:
+            yield gold
+            yield corrupted

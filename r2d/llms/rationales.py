@@ -1,4 +1,7 @@
-"""Rationales written by a chat model that is told the gold label: training texts for a dataset that has none."""
+"""Rationales written by a chat model that is told the gold label.
+
+Training texts for a dataset that has none.
+"""
 
 from collections import Counter
 from collections.abc import Sequence
@@ -10,66 +13,87 @@ from r2d.data import Record
 from r2d.llms.ask import ask_all, template
 from r2d.llms.chat import Chat
 
-WORDS = (5, 120)  # fewest and most words of a rationale
+FEWEST_WORDS, MOST_WORDS = 5, 120
 
 
 @dataclass(frozen=True)
-class Written:
-    """Rationales in the order of the records, None where one was rejected, and how many were rejected for which reason."""
+class Rationales:
+    """Rationales in the order of the records, None where one was rejected.
 
-    rationales: list[str | None]
+    `rejected` says how many were rejected for which reason.
+    """
+
+    texts: list[str | None]
     rejected: dict[str, int]
 
     @property
     def rejected_share(self) -> float:
         """Share of records without an acceptable rationale."""
-        return self.rationales.count(None) / (len(self.rationales) or 1)
+        return self.texts.count(None) / (len(self.texts) or 1)
 
 
 def write(
     chat: Chat, records: Sequence[Record], labels: Sequence[str], version: str = "v1"
-) -> Written:
-    """A rationale for each record's question and gold label; answers are cached, so an interrupted call goes on where it was."""
-    items = [{"question": r.text, "label": r.label} for r in records]
-    asked = ask_all(chat, template("rationale", version), items, title="writing")
-    texts = [answer["rationale"].strip() if answer else None for answer in asked.answers]
-    faults = [
-        fault(text, r.label, r.candidates or labels, r.question)
-        for text, r in zip(texts, records, strict=True)
-    ]
-    kept = [None if why else text for text, why in zip(texts, faults, strict=True)]
-    return Written(kept, dict(Counter(filter(None, faults))))
+) -> Rationales:
+    """A rationale for each record's question and gold label.
+
+    Answers are cached, so an interrupted call goes on where it was.
+    """
+    items = [{"question": record.text, "label": record.label} for record in records]
+    replies = ask_all(chat, template("rationale", version), items, title="writing")
+    texts: list[str | None] = []
+    rejected: Counter[str] = Counter()
+    for record, answer in zip(records, replies.answers, strict=True):
+        text = answer["rationale"].strip() if answer else None
+        reason = fault(text, record.label, record.candidates or labels, record.question)
+        if reason:
+            rejected[reason] += 1
+        texts.append(None if reason else text)
+    return Rationales(texts, dict(rejected))
 
 
 def fault(text: str | None, label: str, labels: Sequence[str], question: str = "") -> str | None:
     """Why a rationale is not accepted; None if it is.
 
-    "unreadable", "empty", "too short", "too long", "copies the case" (the whole of it is a part of the case) or "contradicts
-    the label" (it names another label of the set and not the gold one), letter case and blanks aside.
+    "unreadable", "empty", "too short", "too long", "copies the case" (the whole of it is a part of
+    the case) or "contradicts the label" (it names another label of the set and not the gold one),
+    letter case and blanks aside.
     """
     if text is None:
         return "unreadable"
     if not text:
         return "empty"
-    words, folded = len(text.split()), text.casefold()
-    if not WORDS[0] <= words <= WORDS[1]:
-        return "too short" if words < WORDS[0] else "too long"
-    if " ".join(folded.split()).strip(".") in " ".join(question.casefold().split()):
+    folded = text.casefold()
+    words = folded.split()
+    if len(words) < FEWEST_WORDS:
+        return "too short"
+    if len(words) > MOST_WORDS:
+        return "too long"
+    if " ".join(words).strip(".") in " ".join(question.casefold().split()):
         return "copies the case"
-    others = [other for other in labels if other != label and other.casefold() in folded]
-    return "contradicts the label" if others and label.casefold() not in folded else None
+    names_another = any(each.casefold() in folded for each in labels if each != label)
+    if names_another and label.casefold() not in folded:
+        return "contradicts the label"
+    return None
 
 
-def save(records: Sequence[Record], found: Written, file: Path) -> int:
+def save(records: Sequence[Record], rationales: Rationales, file: Path) -> int:
     """Write the records as JSON lines that card `table` reads; returns how many have a rationale.
 
-    The others stay with an empty one: `missing_rationale: label only` has their label learned alone.
+    The others stay with an empty one: `missing_rationale: label only` has their label learned
+    alone.
     """
-    rows = [
-        {"id": r.id, "question": r.question, "label": r.label, "rationale": text or ""}
-        | ({"candidates": r.candidates} if r.candidates else {})
-        for r, text in zip(records, found.rationales, strict=True)
-    ]
+    rows = []
+    for record, text in zip(records, rationales.texts, strict=True):
+        row = {
+            "id": record.id,
+            "question": record.question,
+            "label": record.label,
+            "rationale": text or "",
+        }
+        if record.candidates:
+            row["candidates"] = record.candidates
+        rows.append(row)
     file.parent.mkdir(parents=True, exist_ok=True)
     paths.write_lines(file, rows)
     return sum(bool(row["rationale"]) for row in rows)

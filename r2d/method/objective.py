@@ -11,10 +11,10 @@ Share = Annotated[float, Field(ge=0, le=1, strict=True)]
 
 
 class Objective(BaseModel):
-    """Which tasks a method trains, how they are weighted, and which label its rationale prompt names.
+    """Which tasks a method trains, with which weights, and which label its rationale prompt names.
 
-    `label_weight` is a, the rationale loss taking 1 - a; `weighting` keeps it `fixed` or warms it up
-    by `schedules.label_weight` (`ramped`).
+    `label_weight` is a, the rationale loss taking 1 - a; `weighting` keeps it `fixed` or warms it
+    up by `schedules.label_weight` (`ramped`).
     `rationale_prompt`: `explain` names no label, `given label` does.
     `sampling`: `never` prompts with gold labels, `scheduled` follows
     `schedules.sampling_probability`, `always` uses `cap` from step 0.

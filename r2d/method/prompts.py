@@ -1,4 +1,4 @@
-"""The three prompt forms of the paper (released code), and how a case shows its own candidates, in one place."""
+"""The three prompt forms of the paper (released code), and how a case shows its own candidates."""
 
 from collections.abc import Sequence
 
@@ -9,12 +9,13 @@ CHOICE = "options: {candidates}; case: {question}"
 
 
 def case(question: str, candidates: Sequence[str] = ()) -> str:
-    """What stands for `{question}`: the question, after its own candidates if it brings any, so that a cut spares them."""
-    return (
-        CHOICE.format(candidates=" | ".join(candidates), question=question)
-        if candidates
-        else question
-    )
+    """What stands for `{question}`: the question, after its own candidates if it brings any.
+
+    They come first so that a cut spares them.
+    """
+    if not candidates:
+        return question
+    return CHOICE.format(candidates=" | ".join(candidates), question=question)
 
 
 def predict(question: str) -> str:
@@ -23,7 +24,7 @@ def predict(question: str) -> str:
 
 
 def explain(question: str, label: str | None = None) -> str:
-    """Prompt whose target is the rationale: of the question alone, or of the question and the label it must support."""
+    """Prompt whose target is the rationale: of the question, and of the label it must support."""
     if label is None:
         return EXPLAIN.format(question=question)
     return EXPLAIN_LABEL.format(label=label, question=question)

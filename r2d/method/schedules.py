@@ -1,7 +1,9 @@
-"""Reason2Decide's two schedules, as pure functions of the optimiser step, and the coins thrown under the second one."""
+"""Reason2Decide's two schedules as pure functions of the optimiser step, and the coins."""
 
-import torch
-from torch import Tensor
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 
 def label_weight(step: int, steps: int, peak: float = 0.7, warmup: float = 0.05) -> float:
@@ -27,12 +29,14 @@ def sampling_probability(
     return min(cap, (step - start) / length) if length > 0 else cap
 
 
-def coins(seed: int, step: int, size: int) -> Tensor:
+def coins(seed: int, step: int, size: int) -> "Tensor":
     """Uniform numbers in [0, 1), one an example of the global batch, shape (size,).
 
     An example is prompted with the model's own label where its number is below p(t). The generator
     belongs to (seed, step) alone, so neither the other random numbers, nor a resume, nor the number
     of processes changes a coin.
     """
+    import torch  # here alone: whoever reads a recipe reads the schedules too
+
     generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
     return torch.rand(size, generator=generator)

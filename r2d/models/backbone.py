@@ -8,7 +8,7 @@ are scored.
 
 import copy
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor, nn
@@ -25,6 +25,12 @@ def pad(rows: Rows, value: int, device, side: str = "right") -> Tensor:
     """Pad id lists to one (rows, longest) tensor."""
     tensors = [torch.tensor(list(row)) for row in rows]
     return torch.nn.utils.rnn.pad_sequence(tensors, True, value, side).to(device)
+
+
+def by_length(rows: Rows, size: int) -> Iterator[list[int]]:
+    """Index batches of rows of like length, longest first."""
+    order = sorted(range(len(rows)), key=lambda i: -len(rows[i]))
+    yield from (order[i : i + size] for i in range(0, len(order), size))
 
 
 def backbone_class(config) -> "type[Backbone]":
@@ -154,7 +160,7 @@ class DecoderOnly(Backbone):
         self._turn = tokenizer("\n", add_special_tokens=False)["input_ids"]
 
     def prompts(self, texts: list[str], limit: int) -> list[list[int]]:
-        """Ids of prompts; a long one loses its end, but not the line break before the completion."""
+        """Ids of prompts; a long one loses its end, not the line break before the completion."""
         room = max(1, limit - len(self._begin) - len(self._turn))
         rows = self.tokenizer(texts, add_special_tokens=False, truncation=True, max_length=room)
         return [[*self._begin, *row, *self._turn] for row in rows["input_ids"]]

@@ -1,7 +1,7 @@
 """Decoding: a label from the predict prompt, then a rationale whose prompt carries *that* label."""
 
 from array import array
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
 
 import torch
@@ -12,13 +12,7 @@ from r2d.method import prompts
 from r2d.method.loss import IGNORE, token_losses
 from r2d.method.objective import Objective
 from r2d.models import backbone
-from r2d.models.backbone import Backbone, Rows, pad
-
-
-def by_length(rows: Rows, size: int) -> Iterator[list[int]]:
-    """Index batches of rows of like length, longest first."""
-    order = sorted(range(len(rows)), key=lambda i: -len(rows[i]))
-    yield from (order[i : i + size] for i in range(0, len(order), size))
+from r2d.models.backbone import Backbone, Rows, by_length, pad
 
 
 @torch.no_grad()

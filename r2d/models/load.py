@@ -1,4 +1,7 @@
-"""Models: any encoder-decoder or decoder-only checkpoint by name or path, tuned in full, by LoRA or by QLoRA."""
+"""Models by name or path, tuned in full, by LoRA or by QLoRA, and saved as safetensors.
+
+Any encoder-decoder or decoder-only checkpoint that transformers reads will do.
+"""
 
 import shutil
 import warnings
@@ -10,23 +13,31 @@ from torch import nn
 
 from r2d import env, paths
 from r2d.errors import R2DError
-from r2d.models import assets, backbone
+from r2d.models import assets
+from r2d.models.backbone import DecoderOnly, backbone_class
 from r2d.recipes.settings import LoraSettings, Tuning
 
 
 def locate(name: str) -> str:
-    """Path or hub name of a backbone; `mini-base` is shipped with the project, an asset such as `smollm2` is fetched."""
+    """Path or hub name of a backbone.
+
+    `mini-base` is shipped with the project; an asset such as `smollm2` is fetched.
+    """
     if name in assets.ASSETS:
         return str(assets.converted(name))
     return str(paths.BASE) if name == "mini-base" else name
 
 
 def load_tokenizer(name: str):
-    """The backbone's tokenizer; one without a padding token pads with its end token, which it must have."""
-    tokenizer = _open("AutoTokenizer", name)
+    """The backbone's tokenizer; one without a padding token pads with its end token.
+
+    Raises `R2DError` where it has no end token.
+    """
+    tokenizer = _from_pretrained("AutoTokenizer", name)
     if tokenizer.eos_token_id is None:
         raise R2DError(
-            f"The tokenizer of {name!r} has no end token: choose a backbone whose tokenizer has one."
+            f"The tokenizer of {name!r} has no end token: choose a backbone whose tokenizer has "
+            "one."
         )
     if tokenizer.pad_token_id is None:
         tokenizer.pad_token = tokenizer.eos_token
@@ -36,40 +47,44 @@ def load_tokenizer(name: str):
 def load_model(
     name: str, tuning: Tuning, lora: LoraSettings, dropout: float, init: Path | None = None
 ) -> nn.Module:
-    """A model ready to train: fresh from the backbone `name`, or from `init`, the `model/` folder of a finished run.
+    """A model ready to train: fresh from the backbone `name`, or from `init`.
 
-    `full` trains every weight; `lora` and `qlora` train an adapter on all linear layers over frozen weights, which
-    `qlora` holds in 4-bit NF4 with double quantisation (Dettmers et al. 2023), on CUDA and on CPU; transformers keeps T5's
-    `wo` layers and the output layer in full precision.
-    Raises `R2DError` when a checkpoint is missing.
+    `init` is the `model/` folder of a finished run. `full` trains every weight; `lora` and `qlora`
+    train an adapter on all linear layers over frozen weights, which `qlora` holds in 4-bit NF4 with
+    double quantisation (Dettmers et al. 2023), on CUDA and on CPU; transformers keeps T5's `wo`
+    layers and the output layer in full precision. Raises `R2DError` when a checkpoint is missing.
     """
     if init is not None and not init.is_dir():
         raise R2DError(f"There is no checkpoint at {init}; run the method it belongs to first.")
     if tuning == "full":
-        return _pretrained(str(init) if init else name, dropout)
+        return _pretrained_model(str(init) if init else name, dropout)
     from peft import LoraConfig, PeftModel, get_peft_model
 
-    model = _pretrained(name, dropout, four_bits() if tuning == "qlora" else None)
+    model = _pretrained_model(name, dropout, four_bits() if tuning == "qlora" else None)
     if init is not None:
         return PeftModel.from_pretrained(model, init, is_trainable=True)
-    shape = LoraConfig(
-        r=lora.r, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules="all-linear",
-        task_type=backbone.backbone_class(model.config).task,
-    )  # fmt: skip
-    return get_peft_model(model, shape)
+    adapter = LoraConfig(
+        r=lora.r,
+        lora_alpha=lora.alpha,
+        lora_dropout=lora.dropout,
+        target_modules="all-linear",
+        task_type=backbone_class(model.config).task,
+    )
+    return get_peft_model(model, adapter)
 
 
 def save_model(model: nn.Module, tokenizer, name: str, folder: Path) -> None:
-    """Save weights or adapter (safetensors) and the tokenizer as `folder`; an adapter names its backbone, never a local path."""
+    """Save weights or adapter (safetensors) and the tokenizer as `folder`.
+
+    An adapter names its backbone by `name`, never by a local path.
+    """
     shutil.rmtree(folder, ignore_errors=True)  # a killed save leaves its temporary file
     if hasattr(model, "peft_config"):
         model.peft_config["default"].base_model_name_or_path = name
-        model.save_pretrained(
-            folder, save_embedding_layers=False
-        )  # else peft asks the hub for the backbone's vocabulary
-        (folder / "README.md").unlink(
-            missing_ok=True
-        )  # peft's stub of a model card, with a local path in it
+        # Left to choose, peft asks the hub for the backbone's vocabulary.
+        model.save_pretrained(folder, save_embedding_layers=False)
+        # Its stub of a model card has a local path in it.
+        (folder / "README.md").unlink(missing_ok=True)
     else:
         model.save_pretrained(folder)
     tokenizer.save_pretrained(folder)
@@ -77,70 +92,75 @@ def save_model(model: nn.Module, tokenizer, name: str, folder: Path) -> None:
 
 def count_parameters(model: nn.Module) -> dict[str, int]:
     """Parameters in all and trainable ones; 4-bit weights are counted unpacked."""
-    total = sum(p.numel() * (2 if p.dtype == torch.uint8 else 1) for p in model.parameters())
+    weights = list(model.parameters())
     return {
-        "parameters": total,
-        "trainable": sum(p.numel() for p in model.parameters() if p.requires_grad),
+        "parameters": sum(w.numel() * (2 if w.dtype == torch.uint8 else 1) for w in weights),
+        "trainable": sum(w.numel() for w in weights if w.requires_grad),
     }
-
-
-def _pretrained(name: str, dropout: float, quantisation=None) -> nn.Module:
-    from transformers.utils import logging
-
-    logging.disable_progress_bar()
-    warnings.filterwarnings(
-        "ignore", message="`is_gradient_checkpointing` is deprecated"
-    )  # peft's affair
-    getLogger("bitsandbytes.backends.cpu.ops").setLevel(
-        ERROR
-    )  # a faster kernel would have to come from a hub
-    where = {"device_map": {"": env.device()}} if quantisation is not None else {}
-    kind = backbone.backbone_class(_open("AutoConfig", name))
-    model = _open(kind.auto, name, dtype=torch.float32, quantization_config=quantisation, **where)
-    if (
-        kind is backbone.DecoderOnly
-    ):  # chat models may have several end tokens, or none for padding: the tokenizer's count here
-        tokenizer = load_tokenizer(name)
-        model.config.eos_token_id, model.config.pad_token_id = (
-            tokenizer.eos_token_id,
-            tokenizer.pad_token_id,
-        )
-    for module in model.modules():
-        if isinstance(module, nn.Dropout):
-            module.p = dropout
-        elif isinstance(getattr(module, "dropout", None), float):
-            module.dropout = dropout
-        if hasattr(
-            module, "support_avx512bf16_for_cpu"
-        ):  # else bitsandbytes repacks 4-bit weights at the first evaluation,
-            module.support_avx512bf16_for_cpu = (
-                False  # and no gradient passes a repacked layer any more
-            )
-    return model.to(env.device()) if quantisation is None else model
 
 
 def four_bits():
     """NF4 with double quantisation; computed in bf16 on CUDA, in fp32 on the CPU."""
     from transformers import BitsAndBytesConfig
 
-    compute = torch.bfloat16 if env.device() != "cpu" else torch.float32
     return BitsAndBytesConfig(
         load_in_4bit=True,
         bnb_4bit_quant_type="nf4",
         bnb_4bit_use_double_quant=True,
-        bnb_4bit_compute_dtype=compute,
+        bnb_4bit_compute_dtype=torch.bfloat16 if env.device() != "cpu" else torch.float32,
     )
 
 
-def _open(auto: str, name: str, **how):
-    """What a class of transformers makes of a checkpoint."""
+def _pretrained_model(name: str, dropout: float, quantisation=None) -> nn.Module:
+    """A checkpoint in fp32, or in 4 bits, on this process's device."""
+    _silence()
+    backbone = backbone_class(_from_pretrained("AutoConfig", name))
+    options = {"dtype": torch.float32}
+    if quantisation is not None:
+        options |= {"quantization_config": quantisation, "device_map": {"": env.device()}}
+    model = _from_pretrained(backbone.auto, name, **options)
+    if backbone is DecoderOnly:
+        # Chat models may have several end tokens, or none for padding: the tokenizer's count here.
+        tokenizer = load_tokenizer(name)
+        model.config.eos_token_id = tokenizer.eos_token_id
+        model.config.pad_token_id = tokenizer.pad_token_id
+    for module in model.modules():
+        _set_dropout(module, dropout)
+        if hasattr(module, "support_avx512bf16_for_cpu"):
+            # Else bitsandbytes repacks 4-bit weights at the first evaluation, and no gradient
+            # passes a repacked layer any more.
+            module.support_avx512bf16_for_cpu = False
+    return model if quantisation is not None else model.to(env.device())
+
+
+def _set_dropout(module: nn.Module, dropout: float) -> None:
+    if isinstance(module, nn.Dropout):
+        module.p = dropout
+    elif isinstance(getattr(module, "dropout", None), float):  # attention of T5 and others
+        module.dropout = dropout
+
+
+def _silence() -> None:
+    """Keep libraries' progress bars and warnings that no reader can act on out of notebooks."""
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    # peft's affair
+    warnings.filterwarnings("ignore", message="`is_gradient_checkpointing` is deprecated")
+    # Its faster kernel would have to come from a hub.
+    getLogger("bitsandbytes.backends.cpu.ops").setLevel(ERROR)
+
+
+def _from_pretrained(auto: str, name: str, **options):
+    """What the class `auto` of transformers makes of a checkpoint."""
     import transformers
 
-    source = locate(name)
+    path = locate(name)
     try:
-        return getattr(transformers, auto).from_pretrained(source, **how)
+        return getattr(transformers, auto).from_pretrained(path, **options)
     except (OSError, ValueError) as error:
         raise R2DError(
-            f"The model {name!r} could not be loaded: it is neither a language model's folder here nor one a model hub "
-            "gave; check the name and the network, or set the recipe's `backbone` to a local folder."
+            f"The model {name!r} could not be loaded: it is neither a language model's folder here "
+            "nor one a model hub gave; check the name and the network, or set the recipe's "
+            "`backbone` to a local folder."
         ) from error

@@ -1,5 +1,6 @@
 """Recipes: one YAML a profile, read into frozen, validated settings."""
 
-from r2d.recipes.recipe import Recipe, load, profiles, settings_of
+from r2d.recipes.overrides import parse_settings
+from r2d.recipes.recipe import Recipe, load, profiles
 
-__all__ = ["Recipe", "load", "profiles", "settings_of"]
+__all__ = ["Recipe", "load", "parse_settings", "profiles"]

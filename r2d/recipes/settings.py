@@ -1,4 +1,7 @@
-"""The parts of a recipe, each frozen and validated: data, adapter, training, methods, decoding, metrics, chat models."""
+"""The parts of a recipe, each frozen and validated.
+
+Data, adapter, training, methods, decoding, metrics, chat models, experiments.
+"""
 
 from typing import Any, Literal
 
@@ -14,10 +17,11 @@ class Settings(BaseModel):
 
 
 class DataSettings(Settings):
-    """Which records a dataset gives (`None` sizes are its card's usual ones) and what it changes in training.
+    """Which records a dataset gives, and what it changes in training.
 
-    Of rows without a rationale, `missing_rationale: label only` has the label learned alone. An `optional` dataset is left
-    out where its files are not; `methods` and `seeds` narrow the experiments on it.
+    Sizes of `None` are the card's usual ones. Of rows without a rationale, `missing_rationale:
+    label only` has the label learned alone. An `optional` dataset is left out where its files are
+    not there; `methods` and `seeds` narrow the experiments on it.
     """
 
     card: str
@@ -76,10 +80,11 @@ class TrainSettings(Settings):
 class MethodSettings(Settings):
     """What one row of the results table is: an objective, a tuning and where it starts.
 
-    `objective` names an entry of `r2d.objective.OBJECTIVES`, or a sanity row (`majority`, `tfidf`).
-    `init` names the method whose finished run of the same dataset and seed gives the first weights.
-    `rationale` names the rationale source where it is not the dataset's.
-    `objective_overrides` and `train` change single values of the objective and of the training settings.
+    `objective` names an entry of `r2d.method.objective.OBJECTIVES`, or a sanity row (`majority`,
+    `tfidf`). `init` names the method whose finished run of the same dataset and seed gives the
+    first weights. `rationale` names the rationale source where it is not the dataset's.
+    `objective_overrides` and `train` change single values of the objective and of the training
+    settings.
     """
 
     objective: str
@@ -108,9 +113,11 @@ class MetricSettings(Settings):
 
 
 class LlmSettings(Settings):
-    """A chat model: read here (`local`), or asked over an OpenAI-compatible server (`server`; URL and key from the environment).
+    """A chat model: read here (`local`), or asked over an OpenAI-compatible server (`server`).
 
-    `parameters` is its size, for the size axis only; prices are in dollars a million tokens.
+    A server's URL and key come from the environment; `temperature` is for servers alone.
+    `parameters` is the model's size, for the size axis only; prices are in dollars a million tokens
+    (read, written).
     """
 
     title: str
@@ -123,9 +130,18 @@ class LlmSettings(Settings):
     temperature: float = Field(0.0, ge=0)
     price: tuple[float, float] = (0.0, 0.0)
 
+    @model_validator(mode="after")
+    def _greedy_here(self):
+        if self.backend == "local" and self.temperature > 0:
+            raise ValueError(
+                f"{self.title} is read here and answers greedily; remove its `temperature`, or ask "
+                "a server (`backend: server`)"
+            )
+        return self
+
 
 class ZeroShotSettings(Settings):
-    """What zero-shot models are asked: how many test cases, with how many worked examples, by which prompt version."""
+    """How many test cases zero-shot models decide, with how many worked examples, which prompt."""
 
     cases: int | None = Field(None, gt=0)
     shots: int = Field(0, ge=0)
@@ -133,7 +149,11 @@ class ZeroShotSettings(Settings):
 
 
 class JudgeSettings(Settings):
-    """Which chat model judges, by which prompt version, how many cases a method, and what it must reach to count."""
+    """Which chat model judges how many cases a method, by which prompt, and when it counts.
+
+    It has to qualify first: on `qualification` pairs a corruption, graded `repeats` times, with at
+    least this `accuracy` and `kappa`.
+    """
 
     llm: str
     prompt: str = "v1"
@@ -147,7 +167,8 @@ class JudgeSettings(Settings):
 class ExperimentSettings(Settings):
     """The runs of one experiment: every dataset x method x seed.
 
-    `llms` are asked about each dataset, too (zero-shot); `judged` has the recipe's judge read the methods' rationales.
+    `llms` are asked about each dataset, too (zero-shot); `judged` has the recipe's judge read the
+    methods' rationales.
     """
 
     title: str

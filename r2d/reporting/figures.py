@@ -1,110 +1,79 @@
-"""One function a figure: DataFrame in, Figure out; `save` writes it with its source and its origin."""
+"""Figures of the main comparison (1), of single runs and of training (7)."""
 
-import hashlib
-import json
-from collections.abc import Sequence
-from pathlib import Path
-
-import matplotlib.pyplot as plt
 import pandas as pd
 import seaborn as sns
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.ticker import LogFormatter, MaxNLocator
 
-from r2d import env, paths
 from r2d.recipes import Recipe
-from r2d.reporting import results
-
-WIDTH = 7.2  # inches
-
-# Okabe and Ito's colour-blind-safe palette; a method family has one colour everywhere.
-COLOURS = {"majority": "#999999", "tfidf": "#000000", "sft": "#E69F00", "dss": "#56B4E9", "stage1": "#CC79A7",
-           "r2d": "#009E73", "qlora": "#D55E00", "lora": "#0072B2"}  # fmt: skip
-
-
-def colour(method: str) -> str:
-    """A method's colour: by its tuning when that is an adapter, else by its family."""
-    family, *parts = method.split("-")
-    adapter = next((part for part in parts if part in ("lora", "qlora")), None)
-    return COLOURS[adapter] if adapter and family == "r2d" else COLOURS.get(family, "#F0E442")
+from r2d.reporting import tables
+from r2d.reporting.theme import (
+    BLUE,
+    GREEN,
+    GREY,
+    VERMILION,
+    colour,
+    dots,
+    finish,
+    legend_below,
+    line_style,
+    panels,
+    wrap,
+)
 
 
 def main_result(frame: pd.DataFrame, recipe: Recipe, dataset: str) -> Figure:
-    """Figure 1: macro-F1, BERTScore and reason share of every method; dots are seeds, bars 95 % intervals over examples.
+    """Figure 1a: macro-F1, BERTScore and reason share of every method, seeds as dots.
 
     Published macro-F1 of the same dataset stands below, hollow and with its mark.
     """
     rows = frame[frame["dataset"] == dataset]
-    shown = [
-        m
-        for m in ("macro_f1", "bertscore_f1", "names_reason")
-        if m in rows and rows[m].notna().any()
-    ]
+    measures = with_values(rows, "macro_f1", "bertscore_f1", "names_reason")
     methods = list(dict.fromkeys(rows["method"]))
-    known = results.published()
+    known = tables.published()
     known = known[(known["dataset"] == dataset) & (known["measure"] == "macro_f1")]
     places = len(methods) + len(known)
-    figure, axes = _panels(1, len(shown), height=0.32 * places + 1.3, sharey=True)
-    for axis, measure in zip(axes, shown, strict=True):
+    figure, axes = panels(1, len(measures), height=0.32 * places + 1.3, sharey=True)
+    for axis, measure in zip(axes, measures, strict=True):
         for place, method in enumerate(methods):
-            _dots(axis, rows[rows["method"] == method], measure, place, colour(method))
-        axis.set(xlabel=results.heading(measure, recipe), ylim=(places - 0.5, -0.5))
+            dots(axis, rows[rows["method"] == method], measure, place, colour(method))
+        axis.set(xlabel=tables.heading(measure, recipe), ylim=(places - 0.5, -0.5))
         axis.grid(axis="x", alpha=0.3)
         if measure == "bertscore_f1":
             axis.margins(x=0.12)
             axis.xaxis.set_major_locator(MaxNLocator(4))
         else:
             axis.set_xlim(-0.03, 1.03)
-    axes[0].plot(
-        known["value"] / 100,
-        range(len(methods), places),
-        "D",
-        color="#777777",
-        mfc="white",
-        ms=5,
-        ls="",
-    )
-    remark = known["profiles"].map(
-        lambda some: "" if recipe.profile in some else "\n(other data: not comparable)"
-    )
-    names = (known["method"] + ", published " + known["mark"] + remark).tolist()
-    axes[0].set_yticks(range(places), [recipe.methods[m].title for m in methods] + names)
-    return _finish(figure, f"Labels and rationales on {dataset}", recipe)
+    hollow = {"color": GREY, "mfc": "white", "ms": 5, "ls": ""}
+    axes[0].plot(known["value"] / 100, range(len(methods), places), "D", **hollow)
+    names = [recipe.methods[method].title for method in methods]
+    names += [_published_name(row, recipe) for _, row in known.iterrows()]
+    axes[0].set_yticks(range(places), names)
+    return finish(figure, f"Labels and rationales on {dataset}", recipe)
 
 
-def _dots(axis, rows: pd.DataFrame, measure: str, place: int, shade: str) -> None:
-    rows = rows[rows[measure].notna()] if measure in rows else rows.iloc[:0]
-    if rows.empty:
-        axis.text(
-            0.02,
-            place,
-            "writes none",
-            transform=axis.get_yaxis_transform(),
-            va="center",
-            color="#777777",
-            fontsize=8,
-        )
-        return
-    for k, (_, row) in enumerate(rows.iterrows()):
-        y = place + 0.16 * (k - (len(rows) - 1) / 2)
-        axis.plot(
-            [row[f"{measure}_low"], row[f"{measure}_high"]], [y, y], color=shade, lw=1, alpha=0.6
-        )
-        axis.plot(row[measure], y, "o", color=shade, ms=4)
-    mean = rows[measure].mean()
-    axis.plot([mean, mean], [place - 0.32, place + 0.32], color=shade, lw=2.5)
+def _published_name(row: pd.Series, recipe: Recipe) -> str:
+    name = f"{row['method']}, published {row['mark']}"
+    if recipe.profile in row["profiles"]:
+        return name
+    return f"{name}\n(other data: not comparable)"
+
+
+def with_values(rows: pd.DataFrame, *measures: str) -> list[str]:
+    """Those of the measures that some row has."""
+    return [name for name in measures if name in rows and rows[name].notna().any()]
 
 
 def per_class(frame: pd.DataFrame, recipe: Recipe, dataset: str) -> Figure:
-    """F1 of each class (columns, label order) for every method (rows), mean over seeds."""
+    """Figure 1b: F1 of each class (columns, label order) for every method (rows), seeds' mean."""
     rows = frame[frame["dataset"] == dataset]
-    methods, labels = list(dict.fromkeys(rows["method"])), list(dict.fromkeys(rows["label"]))
-    table = rows.pivot_table(index="method", columns="label", values="f1", aggfunc="mean").loc[
-        methods, labels
-    ]
-    figure, (axis,) = _panels(1, 1, height=0.32 * len(methods) + 1.5)
+    methods = list(dict.fromkeys(rows["method"]))
+    labels = list(dict.fromkeys(rows["label"]))
+    means = rows.pivot_table(index="method", columns="label", values="f1", aggfunc="mean")
+    figure, (axis,) = panels(1, 1, height=0.32 * len(methods) + 1.5)
     sns.heatmap(
-        table,
+        means.loc[methods, labels],
         annot=len(labels) <= 12,
         fmt=".2f",
         cmap="viridis",
@@ -113,165 +82,89 @@ def per_class(frame: pd.DataFrame, recipe: Recipe, dataset: str) -> Figure:
         ax=axis,
         cbar_kws={"label": "F1"},
     )
-    axis.set_yticklabels([recipe.methods[m].title for m in methods], rotation=0)
-    axis.set_xticklabels([_wrap(label) for label in labels], rotation=0)
+    axis.set_yticklabels([recipe.methods[method].title for method in methods], rotation=0)
+    axis.set_xticklabels([wrap(label) for label in labels], rotation=0)
     axis.set(xlabel="", ylabel="")
-    return _finish(figure, f"F1 by class on {dataset}", recipe)
+    return finish(figure, f"F1 by class on {dataset}", recipe)
 
 
-def confusion(table: pd.DataFrame, recipe: Recipe, title: str) -> Figure:
-    """Confusion matrix of one run: share of each gold label's cases (rows) predicted as each label (columns)."""
-    if not table["invalid"].any():
-        table = table.drop(columns="invalid")
-    shares = table.div(table.sum(axis=1).clip(lower=1), axis=0)
-    figure, (axis,) = _panels(1, 1, height=0.45 * len(table) + 1.7)
-    sns.heatmap(
-        shares, annot=len(table) <= 12, fmt=".2f", cmap="Blues", vmin=0, vmax=1, ax=axis, cbar=False
-    )
-    axis.set_xticklabels([_wrap(label) for label in table.columns], rotation=0)
-    axis.set_yticklabels(table.index, rotation=0)
+def confusion(counts: pd.DataFrame, recipe: Recipe, title: str) -> Figure:
+    """One run: share of each gold label's cases (rows) predicted as each label (columns)."""
+    if not counts["invalid"].any():
+        counts = counts.drop(columns="invalid")
+    shares = counts.div(counts.sum(axis=1).clip(lower=1), axis=0)
+    figure, (axis,) = panels(1, 1, height=0.45 * len(counts) + 1.7)
+    annot = len(counts) <= 12
+    sns.heatmap(shares, annot=annot, fmt=".2f", cmap="Blues", vmin=0, vmax=1, ax=axis, cbar=False)
+    axis.set_xticklabels([wrap(label) for label in counts.columns], rotation=0)
+    axis.set_yticklabels(counts.index, rotation=0)
     axis.set(xlabel="Predicted", ylabel="Gold")
-    return _finish(figure, title, recipe)
+    return finish(figure, title, recipe)
 
 
 def training(curves: pd.DataFrame, recipe: Recipe, dataset: str) -> Figure:
-    """Figure 7: Reason2Decide's two schedules as logged, training loss, and validation macro-F1, one line a method."""
+    """Figure 7: the schedules as logged, training loss, validation macro-F1, a line a method."""
     rows = curves[curves["dataset"] == dataset]
-    figure, axes = _panels(1, 3, height=3.4)
     steps = rows.dropna(subset=["loss"])
-    staged = steps[steps["method"].str.startswith("r2d")]
-    first = staged[
-        (staged["method"] == staged["method"].min()) & (staged["seed"] == staged["seed"].min())
-    ]
-    axes[0].plot(first["step"], first["label_weight"], color="#0072B2", label="label weight a(t)")
-    axes[0].plot(
-        first["step"],
-        first["sampling_probability"],
-        color="#D55E00",
-        ls="--",
-        label="sampling p(t)",
-    )
-    axes[0].set(ylim=(0, 1), xlabel="Step", title="Schedules of stage 2")
-    axes[0].legend(frameon=False, fontsize=7, loc="lower right")
-    for method, part in steps.groupby("method", sort=False):
-        mean = part.groupby("step")["loss"].mean().rolling(5, min_periods=1).mean()
-        axes[1].plot(
-            mean.index,
-            mean,
-            color=colour(method),
-            label=recipe.methods[method].title,
-            ls=_line(method),
-        )
-    axes[1].set(yscale="log", xlabel="Step", title="Training loss")
-    axes[1].yaxis.set_major_formatter("{x:g}")
-    axes[1].yaxis.set_minor_formatter(LogFormatter(labelOnlyBase=False, minor_thresholds=(1, 0.4)))
+    figure, axes = panels(1, 3, height=3.4)
     for axis in axes:
         axis.xaxis.set_major_locator(MaxNLocator(5, integer=True))
+    _schedules(axes[0], steps)
+    _losses(axes[1], steps, recipe)
+    _validation(axes[2], rows)
+    legend_below(figure, *axes[1].get_legend_handles_labels())
+    return finish(figure, f"Training on {dataset}, mean over seeds", recipe)
+
+
+def _schedules(axis: Axes, steps: pd.DataFrame) -> None:
+    """a(t) and p(t) of one run of Reason2Decide; they are alike in all."""
+    staged = steps[steps["method"].str.startswith("r2d")]
+    first = staged["method"].min(), staged["seed"].min()
+    log = staged[(staged["method"] == first[0]) & (staged["seed"] == first[1])]
+    weight, probability = log["label_weight"], log["sampling_probability"]
+    axis.plot(log["step"], weight, color=BLUE, label="label weight a(t)")
+    axis.plot(log["step"], probability, color=VERMILION, ls="--", label="sampling p(t)")
+    axis.set(ylim=(0, 1), xlabel="Step", title="Schedules of stage 2")
+    axis.legend(frameon=False, fontsize=7, loc="lower right")
+
+
+def _losses(axis: Axes, steps: pd.DataFrame, recipe: Recipe) -> None:
+    for method, part in steps.groupby("method", sort=False):
+        mean = part.groupby("step")["loss"].mean().rolling(5, min_periods=1).mean()
+        style = {"color": colour(method), "ls": line_style(method)}
+        axis.plot(mean.index, mean, label=recipe.methods[method].title, **style)
+    axis.set(yscale="log", xlabel="Step", title="Training loss")
+    axis.yaxis.set_major_formatter("{x:g}")
+    axis.yaxis.set_minor_formatter(LogFormatter(labelOnlyBase=False, minor_thresholds=(1, 0.4)))
+
+
+def _validation(axis: Axes, rows: pd.DataFrame) -> None:
     scored = rows[~rows["method"].str.startswith("stage1")].dropna(subset=["validation"])
     for method, part in scored.groupby("method", sort=False):
         mean = part.groupby("step")["validation"].mean()
-        axes[2].plot(mean.index, mean, color=colour(method), marker="o", ms=3)
-    axes[2].set(ylim=(0, 1), xlabel="Step", title="Validation macro-F1")
-    legend_below(figure, *axes[1].get_legend_handles_labels())
-    return _finish(figure, f"Training on {dataset}, mean over seeds", recipe)
+        axis.plot(mean.index, mean, color=colour(method), marker="o", ms=3)
+    axis.set(ylim=(0, 1), xlabel="Step", title="Validation macro-F1")
 
 
-def save(
-    figure: Figure,
-    name: str,
-    source: pd.DataFrame,
-    recipe: Recipe,
-    inputs: Sequence[Path],
-    caption: str = "",
-) -> Path:
-    """Write PNG, PDF, source CSV and the manifest entry (caption, hashes of the inputs, commit, profile, recipe) of a figure."""
-    folder = paths.figures(recipe.profile)
-    folder.mkdir(parents=True, exist_ok=True)
-    figure.savefig(folder / f"{name}.png", dpi=160)
-    figure.savefig(folder / f"{name}.pdf", metadata={"CreationDate": None})
-    source.to_csv(folder / f"{name}.csv", index=False, float_format="%.6g", lineterminator="\n")
-    record_origin(name, folder / f"{name}.csv", recipe, inputs, caption)
-    return folder / f"{name}.png"
+def reliability(calibration: dict, recipe: Recipe, title: str) -> Figure:
+    """Can stated probabilities be believed, and what does abstaining buy?
 
-
-def record_origin(
-    name: str, file: Path, recipe: Recipe, inputs: Sequence[Path], caption: str = ""
-) -> None:
-    """Note in `manifest.json` the hash of a table or of a figure's source, and what it was made from."""
-    path = paths.figures(recipe.profile) / "manifest.json"
-    known = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
-    origin = {
-        "sha256": _digest(file),
-        "profile": recipe.profile,
-        "recipe": recipe.fingerprint(),
-        "commit": env.commit(),
-    }
-    origin["inputs"] = {str(p.relative_to(paths.home())): _digest(p) for p in sorted(inputs)}
-    known[name] = ({"caption": caption} if caption else {}) | origin
-    paths.write(path, json.dumps(dict(sorted(known.items())), indent=1) + "\n")
-
-
-def tidy(recipe: Recipe, made: set[str]) -> None:
-    """Drop what an earlier run left in the profile's figures folder: every figure, table and origin not in `made`."""
-    path = paths.figures(recipe.profile) / "manifest.json"
-    known = json.loads(path.read_text(encoding="utf-8"))
-    paths.write(path, json.dumps({k: v for k, v in known.items() if k in made}, indent=1) + "\n")
-    for file in path.parent.iterdir():
-        if file.suffix in {".png", ".pdf", ".csv", ".md"} and not {file.name, file.stem} & made:
-            file.unlink()
-
-
-def _panels(rows: int, columns: int, height: float, **given) -> tuple[Figure, list]:
-    """Axes on a figure of a page's text width, so that its letters are 7 points or more in print."""
-    sns.set_theme(context="paper", style="ticks", rc={"font.size": 8, "axes.labelsize": 8, "axes.titlesize": 8.5,
-                  "xtick.labelsize": 7.5, "ytick.labelsize": 7.5, "legend.fontsize": 7.5})  # fmt: skip
-    figure, axes = plt.subplots(
-        rows, columns, figsize=(WIDTH, height), layout="constrained", squeeze=False, **given
-    )
-    return figure, list(axes.flat)
-
-
-def legend_below(figure: Figure, handles: Sequence, names: Sequence[str], columns: int = 4) -> None:
-    """One legend for the whole figure, below its axes."""
-    figure.legend(
-        handles,
-        names,
-        frameon=False,
-        loc="outside lower center",
-        ncols=min(columns, max(1, len(names))),
-    )
-
-
-def _finish(figure: Figure, title: str, recipe: Recipe) -> Figure:
-    """Title and, below it, the profile's stamp, so that a small-scale figure can't be mistaken for the paper's."""
-    figure.suptitle(f"{title}\n", fontsize=10)
-    figure.text(
-        0.5,
-        1 - 0.26 / figure.get_figheight(),
-        f"profile {recipe.note}",
-        ha="center",
-        va="top",
-        fontsize=7,
-        color="#B00020",
-    )
-    sns.despine(figure)
-    plt.close(
-        figure
-    )  # else a notebook shows it twice: as the cell's value, and as a figure left open
-    return figure
-
-
-def _digest(path: Path) -> str:
-    return hashlib.sha256(path.read_bytes()).hexdigest()[:12]
-
-
-def _line(method: str) -> str:
-    if method.startswith("stage1"):
-        return "-." if "lora" in method else ":"
-    return "-"
-
-
-def _wrap(label: str) -> str:
-    import textwrap
-
-    return "\n".join(textwrap.wrap(label, 11))
+    `calibration` is what a run's `calibration.json` says. Left, accuracy by confidence on the test
+    split before and after the temperature; right, validation's accuracy over the cases answered.
+    """
+    test = calibration["test"]
+    figure, (left, right) = panels(1, 2, height=3.4)
+    left.plot([0, 1], [0, 1], color=GREY, ls="--", lw=1)
+    for when, shade in (("before", VERMILION), ("after", BLUE)):
+        bins = pd.DataFrame(test[f"reliability_{when}"])
+        name = f"{when}: ECE {test[f'ece_{when}']:.3f}"
+        left.plot(bins["confidence"], bins["accuracy"], "o-", color=shade, ms=4, label=name)
+    left.set(xlim=(0, 1), ylim=(0, 1), xlabel="Confidence", ylabel="Accuracy")
+    left.set_title(f"Test, {test['n']} cases")
+    left.legend(frameon=False, fontsize=8, loc="upper left")
+    curve = pd.DataFrame(calibration["curve"])
+    right.plot(curve["coverage"], curve["accuracy"], "o-", color=GREEN, ms=3)
+    right.set(xlim=(0, 1.02), ylim=(0, 1.02), ylabel="Accuracy over them")
+    right.set_xlabel("Share of cases answered")
+    right.set_title(f"Abstaining, validation, {calibration['validation']['n']} cases")
+    return finish(figure, title, recipe)

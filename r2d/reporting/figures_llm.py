@@ -1,4 +1,4 @@
-"""Figures of the chat models: size against macro-F1 (4) and the judge with its qualification (5)."""
+"""Figures of the chat models: size against macro-F1 (4), the judge and its qualification (5)."""
 
 import pandas as pd
 from matplotlib.axes import Axes
@@ -6,134 +6,97 @@ from matplotlib.figure import Figure
 
 from r2d.llms.judge import CRITERIA
 from r2d.recipes import Recipe
-from r2d.reporting.figures import _finish, _panels, colour
+from r2d.reporting.theme import BLUE, GREY, PINK, VERMILION, colour, finish, panels
 
-ZERO_SHOT, FAILED = "#CC79A7", "#BBBBBB"
+ZERO_SHOT, FAILED = PINK, "#BBBBBB"
 MARKERS = "sD^vP*X<>phd"
 
 
 def size_against_f1(frame: pd.DataFrame, recipe: Recipe, dataset: str) -> Figure:
-    """Figure 4: parameters (logarithmic) against macro-F1 of fine-tuned and zero-shot models (pink), with 95 % intervals.
+    """Figure 4: parameters (logarithmic) against macro-F1 with 95 % intervals, zero-shot in pink.
 
-    Each model has a marker of its own; the hollow one beside it is the same chat model with its labels scored.
+    Each model has a marker of its own; the hollow one beside it is the same chat model with its
+    labels scored.
     """
     rows = frame[frame["dataset"] == dataset]
-    figure, (axis,) = _panels(1, 1, height=3.8)
+    figure, (axis,) = panels(1, 1, height=3.8)
     for kind in ("fine-tuned", "zero-shot"):
-        part = rows[rows["kind"] == kind]
-        places = {name: k % len(MARKERS) for k, name in enumerate(dict.fromkeys(part["name"]))}
-        for _, row in part.iterrows():
-            _model(
-                axis,
-                row,
-                ZERO_SHOT if kind == "zero-shot" else colour(row["name"]),
-                MARKERS[places[row["name"]]],
-            )
+        models = rows[rows["kind"] == kind]
+        names = list(dict.fromkeys(models["name"]))
+        for _, row in models.iterrows():
+            shade = ZERO_SHOT if kind == "zero-shot" else colour(row["name"])
+            _model(axis, row, shade, MARKERS[names.index(row["name"]) % len(MARKERS)])
     for _, row in rows[rows["kind"] == "majority"].iterrows():
-        axis.axhline(row["macro_f1"], color="#777777", ls="--", lw=1, label="Majority class")
+        axis.axhline(row["macro_f1"], color=GREY, ls="--", lw=1, label="Majority class")
     low, high = rows["parameters"].min(), rows["parameters"].max()
-    axis.set(
-        xscale="log", xlim=(low / 2, high * 2), ylim=(0, 1), xlabel="Parameters", ylabel="Macro-F1"
-    )
+    axis.set(xscale="log", xlim=(low / 2, high * 2), ylim=(0, 1))
+    axis.set(xlabel="Parameters", ylabel="Macro-F1")
     axis.grid(alpha=0.3)
     axis.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.15), ncols=3)
-    return _finish(
-        figure,
-        f"Model size and macro-F1 on {dataset}, {int(rows['cases'].max())} test cases",
-        recipe,
-    )
+    cases = int(rows["cases"].max())
+    return finish(figure, f"Model size and macro-F1 on {dataset}, {cases} test cases", recipe)
 
 
 def _model(axis: Axes, row: pd.Series, shade: str, marker: str) -> None:
-    """One model's point and interval; drawn a little to the right and hollow where its labels were scored."""
-    scored = row["how"] == "scored"
-    x, name = (
-        row["parameters"] * (1.09 if scored else 1),
-        f"{row['title']}, labels scored" if scored else row["title"],
-    )
+    """One model's point and interval; a little to the right and hollow where labels were scored."""
+    x, name, fill = row["parameters"], row["title"], shade
+    if row["how"] == "scored":
+        x, name, fill = 1.09 * x, f"{name}, labels scored", "white"
     axis.plot([x, x], [row["macro_f1_low"], row["macro_f1_high"]], color=shade, lw=1.2)
-    fill = "white" if scored else shade
-    axis.plot(
-        x,
-        row["macro_f1"],
-        marker,
-        color=shade,
-        mfc=fill,
-        ms=6,
-        ls="",
-        label=name,
-        clip_on=False,
-        zorder=3,
-    )
+    style = {"color": shade, "mfc": fill, "ms": 6, "ls": "", "clip_on": False, "zorder": 3}
+    axis.plot(x, row["macro_f1"], marker, label=name, **style)
 
 
 def judged(
     scores: pd.DataFrame, qualification: pd.DataFrame, recipe: Recipe, dataset: str
 ) -> Figure:
-    """Figure 5: the judge's qualification (left) and its grades of every method (right), grey where it failed."""
-    rows, tests = (part[part["dataset"] == dataset] for part in (scores, qualification))
-    figure, (left, right) = _panels(1, 2, height=3.6)
+    """Figure 5: the judge's qualification, and its grades of every method, grey where it failed."""
+    grades = scores[scores["dataset"] == dataset]
+    tests = qualification[qualification["dataset"] == dataset]
+    figure, (left, right) = panels(1, 2, height=3.6)
     _qualification(left, tests)
-    _grades(right, rows, passed=bool(tests["passed"].all()))
+    _grades(right, grades, passed=bool(tests["passed"].all()))
     for axis in (left, right):
         axis.grid(axis="x", alpha=0.3)
-    judge, missing = tests["judge"].iloc[0], rows["missing_rate"].mean()
-    return _finish(
-        figure,
-        f"{judge} as judge on {dataset}; {1 - missing:.0%} of its answers could be read",
-        recipe,
-    )
+    judge = tests["judge"].iloc[0]
+    readable = 1 - grades["missing_rate"].mean()
+    title = f"{judge} as judge on {dataset}; {readable:.0%} of its answers could be read"
+    return finish(figure, title, recipe)
 
 
 def _qualification(axis: Axes, tests: pd.DataFrame) -> None:
+    shade = BLUE
     for place, (_, row) in enumerate(tests.iterrows()):
-        axis.plot([row["low"], row["high"]], [place, place], color="#0072B2", lw=1.4)
-        axis.plot(row["accuracy"], place, "o", color="#0072B2", ms=6)
-    axis.axvline(tests["threshold"].iloc[0], color="#D55E00", ls="--", lw=1.2)
+        axis.plot([row["low"], row["high"]], [place, place], color=shade, lw=1.4)
+        axis.plot(row["accuracy"], place, "o", color=shade, ms=6)
+    axis.axvline(tests["threshold"].iloc[0], color=VERMILION, ls="--", lw=1.2)
     axis.set_yticks(range(len(tests)), tests["corruption"])
-    axis.set(
-        xlim=(-0.03, 1.03),
-        ylim=(len(tests) - 0.5, -0.5),
-        xlabel="Pairs in which gold is ranked above it",
-    )
-    verdict, kappa, wanted = (
-        ("passed" if tests["passed"].all() else "FAILED"),
-        tests["kappa"].iloc[0],
-        tests["kappa_threshold"].iloc[0],
-    )
-    axis.set_title(
-        f"{verdict}: needs the dashed line\nand kappa {wanted:.2f} (has {round(kappa, 2) + 0.0:.2f})"
-    )
+    axis.set(xlim=(-0.03, 1.03), ylim=(len(tests) - 0.5, -0.5))
+    axis.set_xlabel("Pairs in which gold is ranked above it")
+    verdict = "passed" if tests["passed"].all() else "FAILED"
+    kappa = round(tests["kappa"].iloc[0], 2) + 0.0  # never "-0.00"
+    needed = f"kappa {tests['kappa_threshold'].iloc[0]:.2f} (has {kappa:.2f})"
+    axis.set_title(f"{verdict}: needs the dashed line\nand {needed}")
 
 
-def _grades(axis: Axes, rows: pd.DataFrame, passed: bool) -> None:
-    known, methods = rows.dropna(subset=["mean"]), list(dict.fromkeys(rows["method"]))
+def _grades(axis: Axes, grades: pd.DataFrame, passed: bool) -> None:
+    known = grades.dropna(subset=["mean"])
+    methods = list(dict.fromkeys(grades["method"]))
     for k, method in enumerate(methods):
-        shade, part = colour(method) if passed else FAILED, known[known["method"] == method]
-        y = [
-            CRITERIA.index(name) + 0.22 * (k - (len(methods) - 1) / 2) for name in part["criterion"]
-        ]
+        part = known[known["method"] == method]
+        shade = colour(method) if passed else FAILED
+        shift = 0.22 * (k - (len(methods) - 1) / 2)
+        y = [CRITERIA.index(name) + shift for name in part["criterion"]]
         axis.hlines(y, part["low"], part["high"], color=shade, lw=1.2)
-        title = rows.loc[rows["method"] == method, "title"].iloc[0]
-        axis.plot(part["mean"], y, MARKERS[k % len(MARKERS)], color=shade, ms=5, ls="", label=title)
+        title = grades.loc[grades["method"] == method, "title"].iloc[0]
+        marker = MARKERS[k % len(MARKERS)]
+        axis.plot(part["mean"], y, marker, color=shade, ms=5, ls="", label=title)
     if known.empty:
-        axis.text(
-            0.5,
-            0.5,
-            "none of its answers could be read",
-            transform=axis.transAxes,
-            ha="center",
-            color="#777777",
-        )
-    axis.set_yticks(
-        range(len(CRITERIA)),
-        [f"{name}\n(low is good)" if name == "harm" else name for name in CRITERIA],
-    )
-    axis.set(
-        xlim=(0.8, 5.2),
-        xticks=range(1, 6),
-        ylim=(len(CRITERIA) - 0.5, -0.5),
-        xlabel="Mean grade, 1 to 5",
-    )
+        middle = {"transform": axis.transAxes, "ha": "center", "color": GREY}
+        axis.text(0.5, 0.5, "none of its answers could be read", **middle)
+    names = [f"{name}\n(low is good)" if name == "harm" else name for name in CRITERIA]
+    axis.set_yticks(range(len(CRITERIA)), names)
+    axis.set(xlim=(0.8, 5.2), xticks=range(1, 6), ylim=(len(CRITERIA) - 0.5, -0.5))
+    axis.set_xlabel("Mean grade, 1 to 5")
     axis.set_title("Grades" if passed else "Grades of a judge that failed:\nthey mean nothing")
     axis.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=3)

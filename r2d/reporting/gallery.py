@@ -1,23 +1,25 @@
-"""Every figure of the story: the experiment it belongs to, the tables it reads, how it is drawn, and how to read it."""
+"""Every figure of the story: its experiment, the tables it reads, how it is drawn and read."""
 
+import base64
+import html
 import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import pandas as pd
 from matplotlib.figure import Figure
 
 from r2d import paths
 from r2d.recipes import Recipe
-from r2d.reporting import figures, figures_llm, figures_studies, results
+from r2d.reporting import figures, figures_llm, figures_studies, manifest, tables
 
 
 @dataclass(frozen=True)
 class Entry:
-    """A figure drawn by `draw(*tables, recipe, dataset)` for every dataset of its tables (`runs/<profile>/results/<table>.csv`).
+    """A figure drawn by `draw(*tables, recipe, dataset)` for every dataset of its first table.
 
-    It is left out where its `experiment` was not chosen; one without belongs to the main table.
+    `tables` are files `runs/<profile>/results/<table>.csv`. The figure is left out where its
+    `experiment` was not chosen; one without belongs to the main table.
     """
 
     experiment: str
@@ -27,87 +29,158 @@ class Entry:
 
 
 GALLERY = {
-    "fig1a_main": Entry("", ("runs",), figures.main_result,
-        "Labels and rationales of every method: a dot is a seed with its 95 % interval over test examples, a bar the mean over "
-        "seeds. Methods whose intervals overlap widely are not told apart by this test set. Published values are second-hand and "
-        "on other data or models."),
-    "fig1b_classes": Entry("", ("per_class",), figures.per_class,
-        "F1 of each class, mean over seeds: a dark cell is a class that a method hardly ever gets right."),
-    "fig2_sources": Entry("E2", ("e2_sources",), figures_studies.sources,
-        "Which rationales to learn from, stage 1 / stage 2: intervals over test examples that overlap are not told apart."),
-    "fig3_ablations": Entry("E3", ("e3_ablations", "e3_differences"), figures_studies.ablations,
-        "Left, macro-F1 of every variant, the reference's as a dashed line; right, accuracy minus the reference's, paired. An "
-        "interval that crosses zero is no difference that this test set can show."),
-    "fig4_size": Entry("E4", ("zero_shot",), figures_llm.size_against_f1,
-        "Model size (logarithmic) against macro-F1 of fine-tuned and zero-shot models on the same test cases."),
-    "fig5_judge": Entry("E5", ("judge", "judge_qualification"), figures_llm.judged,
-        "A chat model as judge: its qualification on cases whose truth is known, and its grades. Those of a judge that "
-        "failed are grey and mean nothing."),
-    "fig6_exposure": Entry("E6", ("e6_exposure",), figures_studies.exposure,
-        "Rationale scores given the label that the model decided on (filled) and given the gold one (hollow). The gap among "
-        "wrong decisions is what a wrong label costs the rationale. DSS's prompt names no label, so it has one mark."),
-    "fig7_training": Entry("", ("e8_curves",), figures.training,
-        "The schedules a(t) and p(t) as they were logged, training loss (stage 1 dotted) and validation macro-F1, "
-        "means over seeds. Losses of different objectives are on different scales: look at their shape."),
-}  # fmt: skip
+    "fig1a_main": Entry(
+        "",
+        ("runs",),
+        figures.main_result,
+        "Labels and rationales of every method: a dot is a seed with its 95 % interval over test "
+        "examples, a bar the mean over seeds. Methods whose intervals overlap widely are not told "
+        "apart by this test set. Hollow: published, second-hand, on other data or models, so a "
+        "pointer and no comparison.",
+    ),
+    "fig1b_classes": Entry(
+        "",
+        ("per_class",),
+        figures.per_class,
+        "F1 of each class, mean over seeds: a dark cell is a class that a method hardly ever gets "
+        "right.",
+    ),
+    "fig2_sources": Entry(
+        "E2",
+        ("e2_sources",),
+        figures_studies.sources,
+        "Which rationales to learn from, stage 1 / stage 2: rows whose intervals over test "
+        "examples overlap are not told apart.",
+    ),
+    "fig3_ablations": Entry(
+        "E3",
+        ("e3_ablations", "e3_differences"),
+        figures_studies.ablations,
+        "Left, macro-F1 of every variant, the reference's as a dashed line; right, accuracy minus "
+        "the reference's, paired. An interval that crosses zero is no difference that this test "
+        "set can show.",
+    ),
+    "fig4_size": Entry(
+        "E4",
+        ("zero_shot",),
+        figures_llm.size_against_f1,
+        "Model size (logarithmic) against macro-F1 of fine-tuned and zero-shot models on the same "
+        "test cases.",
+    ),
+    "fig5_judge": Entry(
+        "E5",
+        ("judge", "judge_qualification"),
+        figures_llm.judged,
+        "A chat model as judge: its qualification on cases whose truth is known, and its grades. "
+        "A judge counts only if it qualified; the grades of one that failed are grey and mean "
+        "nothing.",
+    ),
+    "fig6_exposure": Entry(
+        "E6",
+        ("e6_exposure",),
+        figures_studies.exposure,
+        "Rationale scores given the label that the model decided on (filled) and given the gold "
+        "one (hollow); where it decided right, both are the same. The gap among wrong decisions "
+        "is what a wrong label costs the rationale. DSS's prompt names no label, so it has one "
+        "mark.",
+    ),
+    "fig7_training": Entry(
+        "",
+        ("e8_curves",),
+        figures.training,
+        "The schedules a(t) and p(t) as they were logged, training loss (stage 1 dotted, its "
+        "adapter dash-dotted) and validation macro-F1, means over seeds. Losses of different "
+        "objectives are on different scales: look at their shape.",
+    ),
+}
 TABLES = {  # copied beside the figures -> the table of the runs behind it
-    "table_1.csv": "runs", "table_1.md": "runs", "comparisons.csv": "runs", "table_2.csv": "e7_runs",
-}  # fmt: skip
-FINDINGS = "findings.md"  # of notebook 06; 05 and 07 leave theirs beside it, and all come together with the figures
+    "table_1.csv": "runs",
+    "table_1.md": "runs",
+    "comparisons.csv": "runs",
+    "table_2.csv": "e7_runs",
+}
+FINDINGS = "findings.md"  # notebook 06's; 05's and 07's stand beside it until the figures are made
 
 
 def draw(recipe: Recipe, name: str, experiments: Sequence[str]) -> list[Path]:
-    """Draw and save figure `name` for each dataset of its tables; returns the PNGs, none where its experiment was not chosen."""
-    entry, made = GALLERY[name], []
+    """Draw and save figure `name` for each dataset of its tables; returns the PNGs.
+
+    There are none where its experiment was not chosen.
+    """
+    entry = GALLERY[name]
+    inputs = [_file(recipe, table) for table in entry.tables]
+    number = name.removeprefix("fig").partition("_")[0]
+    pictures = []
     for dataset in _datasets(recipe, entry, experiments):
-        tables = [_table(recipe, table) for table in entry.tables]
-        figure = entry.draw(*tables, recipe=recipe, dataset=dataset)
-        part = tables[0][tables[0]["dataset"] == dataset]
-        inputs = [_file(recipe, table) for table in entry.tables]
-        caption = f"Figure {name.removeprefix('fig').partition('_')[0]}, {dataset}. {entry.caption}"
-        made.append(figures.save(figure, f"{name}_{dataset}", part, recipe, inputs, caption))
-    return made
+        sources = [tables.read(file) for file in inputs]
+        figure = entry.draw(*sources, recipe=recipe, dataset=dataset)
+        shown = sources[0][sources[0]["dataset"] == dataset]
+        caption = f"Figure {number}, {dataset}. {entry.caption}"
+        picture = manifest.save(figure, f"{name}_{dataset}", shown, recipe, inputs, caption)
+        pictures.append(picture)
+    return pictures
+
+
+def pictures(recipe: Recipe) -> list[Path]:
+    """The PNGs of a profile's figures folder, by number."""
+    folder = paths.figures(recipe.profile)
+    entries = manifest.read(folder)
+    return [folder / f"{name}.png" for name, entry in entries.items() if "caption" in entry]
+
+
+def show(pictures: Sequence[Path]) -> None:
+    """Display pictures in a notebook, each with its caption below it."""
+    from IPython.display import HTML, display
+
+    for picture in pictures:
+        caption = html.escape(manifest.read(picture.parent)[picture.stem]["caption"])
+        data = base64.b64encode(picture.read_bytes()).decode()
+        image = f'<img src="data:image/png;base64,{data}" alt="{caption}" width="820">'
+        display(HTML(f"<figure>{image}<figcaption>{caption}</figcaption></figure>"))
 
 
 def copy_tables(recipe: Recipe, experiments: Sequence[str]) -> None:
-    """Put the tables beside the figures, so that `figures/<profile>/` is all that a reader needs."""
-    folder, target = paths.runs(recipe.profile) / "results", paths.figures(recipe.profile)
+    """Put tables and findings beside the figures: `figures/<profile>/` is all a reader needs."""
+    target = paths.figures(recipe.profile)
     for name, rows in TABLES.items():
-        (target / name).write_bytes((folder / name).read_bytes())
-        figures.record_origin(name, target / name, recipe, [_file(recipe, rows)])
-    sources = [folder / FINDINGS, *(folder / f"findings_{name}.md" for name in experiments)]
+        (target / name).write_bytes((tables.folder(recipe) / name).read_bytes())
+        manifest.record_origin(name, target / name, recipe, [_file(recipe, rows)])
+    names = [FINDINGS, *(f"findings_{name}.md" for name in experiments)]
+    sources = [tables.folder(recipe) / name for name in names]
     sources = [source for source in sources if source.is_file()]
-    blocks = [
-        block
-        for s in sources
-        for block in re.split(r"\n\n(?=\*\*E)", s.read_text(encoding="utf-8").strip())
-    ]
-    ordered = sorted(
-        blocks, key=lambda block: int(found[1]) if (found := re.match(r"\*\*E(\d+)", block)) else 0
-    )
-    (target / FINDINGS).write_text("\n\n".join(ordered) + "\n", encoding="utf-8")
-    figures.record_origin(FINDINGS, target / FINDINGS, recipe, sources)
+    text = _joined([tables.read_text(source) for source in sources])
+    (target / FINDINGS).write_text(text, encoding="utf-8")
+    manifest.record_origin(FINDINGS, target / FINDINGS, recipe, sources)
+
+
+def _joined(texts: Sequence[str]) -> str:
+    """The blocks of several findings, table 1's first, then by the number of their experiment."""
+    blocks = [block for text in texts for block in re.split(r"\n\n(?=\*\*E)", text)]
+
+    def number(block: str) -> int:
+        heading = re.match(r"\*\*E(\d+)", block)
+        return int(heading[1]) if heading else 0
+
+    return "\n\n".join(sorted(blocks, key=number)) + "\n"
 
 
 def tidy(recipe: Recipe, experiments: Sequence[str]) -> list[str]:
-    """Drop what earlier runs of other experiments left in the profile's figures folder; returns the names that stay."""
+    """Drop what earlier runs of other experiments left; returns the names of the figures."""
     names = [
-        f"{n}_{d}" for n, entry in GALLERY.items() for d in _datasets(recipe, entry, experiments)
+        f"{name}_{dataset}"
+        for name, entry in GALLERY.items()
+        for dataset in _datasets(recipe, entry, experiments)
     ]
-    figures.tidy(recipe, {*names, *TABLES, FINDINGS})
+    manifest.keep_only(recipe, {*names, *TABLES, FINDINGS})
     return names
 
 
 def _datasets(recipe: Recipe, entry: Entry, experiments: Sequence[str]) -> list[str]:
     file = _file(recipe, entry.tables[0])
-    if entry.experiment and entry.experiment not in experiments or not file.is_file():
+    if entry.experiment and entry.experiment not in experiments:
         return []
-    return list(dict.fromkeys(_table(recipe, entry.tables[0])["dataset"]))
+    return list(dict.fromkeys(tables.read(file)["dataset"])) if file.is_file() else []
 
 
 def _file(recipe: Recipe, table: str) -> Path:
-    return paths.runs(recipe.profile) / "results" / f"{table}.csv"
-
-
-def _table(recipe: Recipe, table: str) -> pd.DataFrame:
-    return results.parse(_file(recipe, table).read_text(encoding="utf-8"))
+    return tables.folder(recipe) / f"{table}.csv"

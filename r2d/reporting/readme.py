@@ -1,42 +1,96 @@
-"""The README's results block, made from `figures/mini/` and never typed.
+"""The README's block of results and the figure of the method, made by code and never typed."""
 
-python -m r2d.readme          # rewrite the block
-"""
-
+import re
 from pathlib import Path
 
-from r2d import paths
+import pandas as pd
+
+from r2d import paths, recipes
 from r2d.errors import R2DError
+from r2d.recipes import Recipe
+from r2d.reporting import method_figure, tables
+from r2d.reporting.gallery import FINDINGS
 
-START, END = "<!-- results: made by python -m r2d.readme -->", "<!-- end of results -->"
-
-
-def block(folder: Path) -> str:
-    """Table 1 with what was found from it in words, and figure 1, of one profile's figures folder."""
-    names = ("table_1.md", "findings.md")
-    for name in names:
-        if not (folder / name).is_file():
-            raise R2DError(f"{folder / name} is not there; run `./run_all.sh` first.")
-    table, findings = ((folder / name).read_text(encoding="utf-8").strip() for name in names)
-    found = findings.split("\n\n**E")[0].removeprefix("**Table 1**").strip()
-    where = f"The other experiments' findings: [findings.md](figures/{folder.name}/findings.md), figures 2 to 7 beside it."
-    pictures = sorted(folder.glob("fig1a_main_*.png"), reverse=True)
-    shown = "\n\n".join(
-        f"![Labels and rationales](figures/{folder.name}/{p.name})" for p in pictures[:1]
-    )
-    return f"{table}\n\n{found}\n\n{where}\n\n{shown}"
+START, END = "<!-- results: made by python -m r2d readme -->", "<!-- end of results -->"
+DATASET = "triage"
+FIGURE = f"fig1a_main_{DATASET}"
+SHOWN = ("macro_f1", "names_reason", "sentence_bleu")
+# The two trained baselines, and the part of the method that is new in it.
+COMPARED = ("sft-full", "dss-full", "r2d-full-no-sampling")
 
 
-def filled(text: str, inner: str) -> str:
-    """`text` with `inner` between the markers; raises `R2DError` when they are not there."""
+def rewrite() -> None:
+    """Draw the method and rewrite README.md's block from `figures/mini/`."""
+    method_figure.draw(paths.ROOT / "figures")
+    readme = paths.ROOT / "README.md"
+    text = filled(readme.read_text(encoding="utf-8"), block(paths.ROOT / "figures" / "mini"))
+    paths.write(readme, text)
+
+
+def filled(text: str, block: str) -> str:
+    """`text` with `block` between the markers; `R2DError` when they are not there."""
     if text.count(START) != 1 or text.count(END) != 1:
         raise R2DError(f"README.md needs one line {START} and one line {END}.")
     head, rest = text.split(START)
-    return f"{head}{START}\n\n{inner}\n\n{END}{rest.split(END)[1]}"
+    return f"{head}{START}\n\n{block}\n\n{END}{rest.split(END)[1]}"
 
 
-if __name__ == "__main__":
-    readme = paths.ROOT / "README.md"
-    readme.write_text(
-        filled(readme.read_text(encoding="utf-8"), block(paths.figures("mini"))), encoding="utf-8"
-    )
+def block(folder: Path) -> str:
+    """One table, three sentences and one figure from a shipped profile's figures folder."""
+    recipe = recipes.load(folder.name)
+    for name in ("table_1.csv", "table_1.md", "table_2.csv", FINDINGS, f"{FIGURE}.png"):
+        if not (folder / name).is_file():
+            raise R2DError(f"{folder / name} is not there; run `./run_all.sh` first.")
+    place = f"figures/{folder.name}"
+    origin = (folder / "table_1.md").read_text(encoding="utf-8").split("\n\n")[2]
+    origin = origin.replace("These rows", f"All of [table 1]({place}/table_1.md)")
+    parts = [
+        f"Profile {recipe.note}",
+        _table(folder, recipe).to_markdown(index=False, disable_numparse=True),
+        "Points of 100, mean ± standard deviation over seeds; in brackets the 95 % interval over "
+        f"test cases. {origin}",
+        _sentences((folder / FINDINGS).read_text(encoding="utf-8"), recipe),
+        f"All comparisons: [findings.md]({place}/findings.md); the other tables and figures are in "
+        f"[{place}/]({place}).",
+        f"![Labels and rationales of every method]({place}/{FIGURE}.png)",
+    ]
+    return "\n\n".join(parts)
+
+
+def _table(folder: Path, recipe: Recipe) -> pd.DataFrame:
+    """Six columns: method, seeds, three measures and training time."""
+    table_1 = tables.read(folder / "table_1.csv")
+    rows = table_1[table_1["dataset"] == DATASET]
+    shown = rows[["title", "seeds"]].rename(columns={"title": "method"})
+    for name in SHOWN:
+        shown[tables.heading(name, recipe)] = tables.cells(rows, name)
+    table_2 = tables.read(folder / "table_2.csv")
+    costs = table_2[table_2["dataset"] == DATASET].set_index("method")["seconds"]
+    shown["Training, stage 1 included"] = [
+        _training(method, recipe, costs) for method in rows["method"]
+    ]
+    return shown
+
+
+def _training(method: str, recipe: Recipe, costs: pd.Series) -> str:
+    stages = [name for name in (method, recipe.methods[method].init) if name]
+    if not set(stages) <= set(costs.index):
+        return "–"
+    return f"{sum(costs[name] for name in stages):.0f} s"
+
+
+def _sentences(findings: str, recipe: Recipe) -> str:
+    """The reference against each of `COMPARED`, as a list, in the words of the tests."""
+    reference = recipe.methods[recipe.reference].title
+    chosen = []
+    for method in COMPARED:
+        other = re.escape(recipe.methods[method].title)
+        verdict = rf"(beats|is beaten by) {other}|and {other} can't be told apart"
+        line = re.search(rf"^- {re.escape(reference)} ({verdict}) on {DATASET} .*$", findings, re.M)
+        if line is None:
+            raise R2DError(
+                f"The findings hold no comparison with {method} on {DATASET}; run `./run_all.sh` "
+                "first."
+            )
+        chosen.append(line[0])
+    return "\n".join(chosen)

@@ -29,10 +29,9 @@ def batch_order(seed: int, size: int, step: int, batch: int) -> list[int]:
 
 
 class TokenCache:
-    """Token ids of the prompts and targets of a run's records, tokenised when they are added.
+    """Token ids of prompts and targets: those of a run's records are tokenised once, when added.
 
-    Other prompts, such as those that carry a sampled label, are tokenised when they are asked for.
-    Rationales are cut at their limit, end token kept.
+    Others, such as prompts that carry a sampled label, are tokenised when they are asked for.
     """
 
     def __init__(self, decoder: Decoder):
@@ -42,16 +41,13 @@ class TokenCache:
         self._targets: dict[Task, dict[str, array]] = {"label": {}, "rationale": {}}
 
     def add(self, records: Iterable[Record], objective: Objective) -> None:
-        """Tokenise what `objective` trains of `records`: both prompts under the gold label, targets."""
+        """Tokenise what `objective` trains: both prompts under the gold label, and the targets."""
         records = list(records)
         texts = [prompts.predict(r.text) for r in records]
         texts += [objective.explain_prompt(r.text, r.label) for r in records]
         self._sources |= zip(texts, self.decoder.encode(texts), strict=True)
-        labels = list(dict.fromkeys(r.label for r in records))
-        self._targets["label"] |= zip(labels, self.decoder.targets(labels), strict=True)
-        rationales = [r.rationale for r in records]
-        ids = self.decoder.targets(rationales, self.decoder.max_rationale)
-        self._targets["rationale"] |= zip(rationales, ids, strict=True)
+        self._add_targets("label", (r.label for r in records))
+        self._add_targets("rationale", (r.rationale for r in records))
 
     def sources(self, texts: Sequence[str]) -> list[array]:
         """Token ids of prompts, cut at the input limit."""
@@ -63,9 +59,20 @@ class TokenCache:
         return [self._sources.get(text) or self._recent[text] for text in texts]
 
     def targets(self, task: Task, texts: Sequence[str]) -> list[array]:
-        """Token ids of targets that were added, end token included; none of an empty text."""
-        return [self._targets[task][text] for text in texts]
+        """Token ids of targets, end token included, rationales cut at their limit; "" has none."""
+        known = self._targets[task]
+        self._add_targets(task, [text for text in texts if text not in known])
+        return [known[text] for text in texts]
 
-    def count(self, task: Task, texts: Iterable[str]) -> int:
-        """How many tokens these targets have."""
-        return sum(len(self._targets[task][text]) for text in texts)
+    def counts(self, cases: Sequence[Record]) -> dict[Task, int]:
+        """How many target tokens the cases have in each task, at least 1."""
+        targets = {
+            "label": self.targets("label", [case.label for case in cases]),
+            "rationale": self.targets("rationale", [case.rationale for case in cases]),
+        }
+        return {task: max(1, sum(map(len, rows))) for task, rows in targets.items()}
+
+    def _add_targets(self, task: Task, texts: Iterable[str]) -> None:
+        texts = list(dict.fromkeys(texts))
+        limit = self.decoder.max_rationale if task == "rationale" else None
+        self._targets[task] |= zip(texts, self.decoder.targets(texts, limit), strict=True)

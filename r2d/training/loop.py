@@ -24,6 +24,7 @@ from r2d.recipes.settings import TrainSettings
 from r2d.training import checkpoint
 from r2d.training.batches import TokenCache, batch_order
 from r2d.training.learner import Learner
+from r2d.training.stopping import Stopper
 
 LOG_EVERY = 10
 
@@ -32,9 +33,9 @@ class Trainer:
     """Trains one model under one objective; `fit` leaves it with its best validated weights.
 
     `folder` takes `log.jsonl` and the checkpoints of an unfinished run. Several processes
-    (`accelerate launch`, `torchrun`) share each batch; every loss is a mean over the *global* batch's
-    target tokens, so the number of processes and the micro-batch size change the result by rounding
-    only (dropout aside: each process draws its own masks).
+    (`accelerate launch`, `torchrun`) share each batch; every loss is a mean over the *global*
+    batch's target tokens. So the number of processes and the micro-batch size change the result by
+    rounding only where there is no dropout, whose masks depend on them.
     """
 
     def __init__(
@@ -60,13 +61,15 @@ class Trainer:
         self.objective, self.settings, self.seed = objective, settings, seed
         self.folder, self.fingerprint = folder, fingerprint
         self.tokens = TokenCache(decoder)
-        self.learner = Learner(decoder, self.tokens, self.accelerator, settings.micro_batch)
+        self.learner = Learner(
+            decoder, self.tokens, settings.micro_batch, self.accelerator.autocast
+        )
         self.weights = [p for p in model.parameters() if p.requires_grad]
         self.optimiser = torch.optim.AdamW(
             self.weights, lr=settings.lr, weight_decay=settings.weight_decay
         )
         start = objective.selection_start(settings.steps)
-        self.stopper = checkpoint.Stopper(settings.patience, start)
+        self.stopper = Stopper(settings.patience, start)
 
     def fit(
         self, train: Sequence[Record], validation: Sequence[Record], title: str = "training"
@@ -115,8 +118,8 @@ class Trainer:
         for name, part in parts.items():
             if self.objective.explains and not any(record.rationale for record in part):
                 raise R2DError(
-                    f"None of the {name} records has a rationale to learn from: give some, or train "
-                    "SFT instead."
+                    f"None of the {name} records has a rationale to learn from: give some, or "
+                    "train SFT instead."
                 )
         if not self.objective.predicts:
             train = [record for record in train if record.rationale]
@@ -131,57 +134,53 @@ class Trainer:
         torch.manual_seed((self.seed * 1_000_003 + step) * 64 + rank)
         batch = self._batch(step)
         self.model.train()
-        found = loss(self.learner, batch, self.objective, step, self.settings.steps)
+        computed = loss(self.learner, batch, self.objective, step, self.settings.steps)
         sums = {"label": 0.0, "rationale": 0.0, "loss": 0.0}
-        for term in found.terms:
+        for term in computed.terms:
             value = term.value
             self.accelerator.backward(value)
             sums[term.task] += term.nll.item()
             sums["loss"] += value.item()
         self._update(step)
-        entry = self._entry(step, batch, found, sums)
+        entry = self._entry(step, batch, computed, sums)
         return entry | {"seconds": round(time.perf_counter() - began, 4)}
 
     def _batch(self, step: int) -> Batch:
-        """This process's examples of a step, the coins of its examples, and the global token counts."""
+        """This process's examples of a step with their coins, and the global token counts."""
         rank, world = self.accelerator.process_index, self.accelerator.num_processes
         order = batch_order(self.seed, len(self.train_set), step, self.settings.batch)
         cases = [self.train_set[i] for i in order]
-        tokens = {
-            "label": max(1, self.tokens.count("label", (case.label for case in cases))),
-            "rationale": max(1, self.tokens.count("rationale", (c.rationale for c in cases))),
-        }
         coins = schedules.coins(self.seed, step, len(cases))
-        return Batch(cases[rank::world], coins[rank::world], tokens)
+        return Batch(cases[rank::world], coins[rank::world], self.tokens.counts(cases))
 
-    def _entry(self, step: int, batch: Batch, found: Loss, sums: dict[str, float]) -> dict:
-        """A line of the log: what every process summed, as means over the global batch's tokens."""
+    def _entry(self, step: int, batch: Batch, computed: Loss, sums: dict[str, float]) -> dict:
+        """A line of the log: all processes' sums, as means over the global batch's tokens."""
         wrong = sum(
             own and label != case.label
-            for own, label, case in zip(found.sampled, found.prompted, batch.cases, strict=True)
+            for own, label, case in zip(computed.sampled, computed.prompted, batch.cases, strict=True)
         )
-        counted = torch.tensor([*sums.values(), sum(found.sampled), wrong])
+        counted = torch.tensor([*sums.values(), sum(computed.sampled), wrong])
         counted = self.accelerator.reduce(counted.to(self.accelerator.device), "sum").tolist()
         label, rationale, total, sampled, wrong = counted
         if not math.isfinite(total):
             raise R2DError(
-                f"The loss at step {step} is {total}; lower `lr` or set `precision: fp32`, and start "
-                "the run again."
+                f"The loss at step {step} is {total}; lower `lr` or set `precision: fp32`, and "
+                "start the run again."
             )
         return {
             "step": step + 1,
             "loss": total,
             "label_loss": label / batch.tokens["label"],
             "rationale_loss": rationale / batch.tokens["rationale"],
-            "label_weight": found.label_weight,
-            "sampling_probability": found.sampling_probability,
+            "label_weight": computed.label_weight,
+            "sampling_probability": computed.sampling_probability,
             "sampled": int(sampled),
             "sampled_wrong": int(wrong),
             "lr": self.optimiser.param_groups[0]["lr"],
         }
 
     def _update(self, step: int) -> None:
-        """Sum gradients over processes, clip, and step at a warmed-up and decayed learning rate."""
+        """Sum gradients over processes, clip, step at a warmed-up and decayed learning rate."""
         settings = self.settings
         if self.accelerator.num_processes > 1:
             for weight in self.weights:
@@ -252,8 +251,7 @@ class Trainer:
             part = mine[start : start + size]
             sources = [self.objective.explain_prompt(case.text, case.label) for case in part]
             total += self.learner.nll("rationale", sources, [c.rationale for c in part]).item()
-        tokens = self.tokens.count("rationale", (case.rationale for case in self.validation_set))
-        return sum(self._gather([total])) / tokens
+        return sum(self._gather([total])) / self.tokens.counts(self.validation_set)["rationale"]
 
     def _mine(self, size: int) -> list[int]:
         """The positions that this process takes of `size`."""

@@ -1,0 +1,76 @@
+"""Predictions as rows: on the screen, as CSV and as JSON lines."""
+
+import csv
+import json
+import os
+from collections.abc import Sequence
+from dataclasses import asdict
+from pathlib import Path
+from typing import TextIO
+
+from r2d.deploy.predict import Prediction
+from r2d.errors import R2DError
+
+ENDINGS = (".csv", ".jsonl")
+
+
+def rows(predictions: Sequence[Prediction], texts: Sequence[str] | None = None) -> list[dict]:
+    """A row a case, numbered from 1; with the cases themselves only where `texts` are given."""
+    numbered = []
+    for number, prediction in enumerate(predictions, 1):
+        row = {"case": number}
+        if texts is not None:
+            row["text"] = texts[number - 1]
+        numbered.append(row | asdict(prediction))
+    return numbered
+
+
+def line(row: dict) -> str:
+    """A case in one line, as a person reads it."""
+    label = f"(abstained) {row['label']}" if row["abstained"] else row["label"]
+    parts = [str(row["case"]), label, f"{row['confidence']:.2f}", row["rationale"], row.get("text")]
+    return "  ".join(part for part in parts if part)
+
+
+def as_json(row: dict) -> str:
+    """A case as one line of JSON."""
+    return json.dumps(row, ensure_ascii=False)
+
+
+def expect_writable(out: Path, endings: Sequence[str] = ENDINGS) -> None:
+    """Refuse a file that the answers can't be written to, before they are computed."""
+    if out.suffix not in endings:
+        raise R2DError(f"{out.name} has an unknown ending: name it {' or '.join(endings)}.")
+    if not os.access(out if out.exists() else out.absolute().parent, os.W_OK):
+        raise R2DError(f"{out} cannot be written: name a file in a folder that you may write to.")
+
+
+def write(answers: Sequence[dict], out: Path) -> None:
+    """Write rows as JSON lines or as CSV, by the ending of `out`."""
+    try:
+        with out.open("w", encoding="utf-8", newline="") as file:
+            if out.suffix == ".jsonl":
+                file.writelines(as_json(row) + "\n" for row in answers)
+            else:
+                _write_csv(answers, file)
+    except OSError as error:
+        raise R2DError(
+            f"{out} cannot be written ({error.strerror}): name a file in a folder that you may "
+            "write to."
+        ) from None
+
+
+def _write_csv(answers: Sequence[dict], file: TextIO) -> None:
+    """A column for each label's probability, or one for all where cases differ in their labels."""
+    alike = len({tuple(row["probabilities"]) for row in answers}) == 1
+    flat = []
+    for row in answers:
+        rest = {name: value for name, value in row.items() if name != "probabilities"}
+        if alike:
+            columns = {f"p({label})": share for label, share in row["probabilities"].items()}
+        else:
+            columns = {"probabilities": json.dumps(row["probabilities"], ensure_ascii=False)}
+        flat.append(rest | columns)
+    writer = csv.DictWriter(file, flat[0])
+    writer.writeheader()
+    writer.writerows(flat)

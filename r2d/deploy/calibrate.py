@@ -1,0 +1,91 @@
+"""Calibrating a finished run: the temperature under which its probabilities can be believed."""
+
+import json
+import math
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+
+from r2d import data, paths
+from r2d.data.record import Record
+from r2d.deploy import predict
+from r2d.errors import R2DError
+from r2d.evaluation import calibration
+from r2d.experiments import run
+from r2d.recipes.settings import DataSettings
+
+FEW = 100  # validation cases below which a temperature is rough
+
+
+def calibrate(run_folder: str | Path) -> dict:
+    """Fit the temperature of a finished run, write `calibration.json` into it, and return its data.
+
+    For validation and test: cases, accuracy, and nll, ece and reliability table before and after;
+    `curve` is validation's `coverage` after. Needs the run's dataset. Raises `R2DError` where the
+    run has no model that decides.
+    """
+    folder = Path(run_folder).expanduser()
+    predictor = predict.load(folder)
+    dataset = _dataset(folder)
+    validation = _scores_and_gold(predictor, dataset.validation)
+    test = _scores_and_gold(predictor, dataset.test)
+    temperature = calibration.fit_temperature(*validation)
+    answers = calibration.confidence_and_hits(*validation, temperature)
+    result = {
+        "temperature": temperature,
+        "bins": f"{calibration.BINS} bins of equal width",
+        "validation": calibration.before_and_after(*validation, temperature),
+        "test": calibration.before_and_after(*test, temperature),
+        "curve": calibration.coverage(*answers).to_dict("records"),
+    }
+    paths.write(folder / predict.CALIBRATION, json.dumps(result, indent=1))
+    return result
+
+
+def sentences(result: dict) -> list[str]:
+    """What `calibrate` gave in words, its sample sizes with it."""
+    test, cases = result["test"], result["validation"]["n"]
+    few = " That is few: the temperature is rough." if cases < FEW else ""
+    return [
+        f"Temperature {result['temperature']:.3f}, fitted on {cases} validation cases.{few}",
+        f"ECE on {test['n']} test cases: {test['ece_before']:.3f} before, "
+        f"{test['ece_after']:.3f} after ({result['bins']}).",
+    ]
+
+
+def abstention(result: dict, target_accuracy: float) -> str:
+    """Below which confidence to abstain so as to reach an accuracy on validation, in words."""
+    curve = pd.DataFrame(result["curve"])
+    row = calibration.choose_threshold(curve, target_accuracy)
+    # Rounded up, the threshold would leave out the case that it stands on.
+    threshold = math.floor(row["threshold"] * 1e4) / 1e4
+    return (
+        f"--abstain-below {threshold:.4f} answers {row['coverage']:.0%} of validation at "
+        f"{row['accuracy']:.0%} accuracy."
+    )
+
+
+def _dataset(folder: Path) -> data.Dataset:
+    """The dataset of a run, if it still is what the run was trained on."""
+    finished = run.read(folder)
+    settings = dict(finished["config"]["dataset"])
+    dataset = data.load(settings.pop("name"), DataSettings(**settings))
+    if dataset.fingerprint != finished["env"]["dataset_fingerprint"]:
+        raise R2DError(
+            f"The dataset of {folder} has changed since that run: restore it, or train again on "
+            "the new one."
+        )
+    return dataset
+
+
+def _scores_and_gold(
+    predictor: predict.Predictor, records: Sequence[Record]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Log-probabilities of every case's choices, (cases, choices), and the gold choice's index."""
+    choices = [record.candidates or predictor.labels for record in records]
+    gold = [labels.index(record.label) for labels, record in zip(choices, records, strict=True)]
+    candidates = [] if predictor.labels else choices
+    scores = predictor.scores([record.question for record in records], candidates)
+    return scores.numpy(), np.array(gold)

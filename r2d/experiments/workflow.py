@@ -1,0 +1,243 @@
+"""The workflow over the notebooks: what is asked of Snakemake, what is shown of it, how it ends."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from io import RawIOBase
+from pathlib import Path
+from typing import Any
+from urllib.parse import quote
+
+from r2d import paths, recipes
+from r2d.errors import R2DError
+from r2d.experiments import estimate, grid, progress
+from r2d.experiments.process_group import ProcessGroup
+from r2d.recipes import Recipe
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What is asked of the workflow; `R2DError` for what no recipe or cluster has.
+
+    `only` holds experiment ids with commas between them, `cores` is how many notebooks run at a
+    time, `gpus` how many of them use a GPU, `on` a cluster that they are submitted to; `settings`
+    are changes to the recipe as KEY=VALUE, and `passed` goes to Snakemake as it is.
+    """
+
+    profile: str = "mini"
+    only: str | None = None
+    cores: int | None = None
+    gpus: int | None = None
+    on: str | None = None
+    settings: Sequence[str] = ()
+    passed: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        for name in ("only", "on"):
+            if getattr(self, name) == "":
+                raise R2DError(f"--{name} needs a value: see ./run_all.sh --help.")
+        grid.chosen(self.recipe, self.only or "")
+        if self.on is not None and self.on not in clusters():
+            raise R2DError(f"Cluster {self.on!r} is not known: choose {' or '.join(clusters())}.")
+
+    @cached_property
+    def overrides(self) -> dict[str, Any]:
+        """The changes to the recipe."""
+        return recipes.parse_settings(self.settings)
+
+    @cached_property
+    def recipe(self) -> Recipe:
+        """The recipe with its changes, under a name of its own where there are any."""
+        return recipes.load(self.profile, self.overrides)
+
+    @cached_property
+    def devices(self) -> list[str]:
+        """The GPUs of this machine that notebooks may use, as CUDA_VISIBLE_DEVICES names them."""
+        if self.on or self.gpus == 0:
+            return []
+        visible = os.environ.get("CUDA_VISIBLE_DEVICES")
+        if visible is None:
+            return _all_devices()
+        if visible.startswith("-"):
+            return []
+        return [name.strip() for name in visible.split(",") if name.strip()]
+
+    @property
+    def environment(self) -> dict[str, str]:
+        """The environment of Snakemake and of its notebooks."""
+        environment = dict(os.environ)
+        if self.gpus == 0 and not self.on:
+            environment["CUDA_VISIBLE_DEVICES"] = ""
+        elif self.devices:
+            environment.setdefault("CUDA_VISIBLE_DEVICES", ",".join(self.devices))
+        return environment
+
+    @property
+    def command(self) -> list[str]:
+        """Snakemake's command line, for the project's folder."""
+        command = [sys.executable, "-m", "snakemake", "--snakefile", "notebooks/Snakefile"]
+        command += ["--directory", str(paths.ROOT), "--workflow-profile", "notebooks/workflow"]
+        if self.on:
+            command += ["--profile", f"notebooks/workflow/{self.on}"]
+        if self.cores or not self.on:
+            command += ["--cores", str(self.cores or _cores())]
+        jobs_with_gpu = len(self.devices) if self.gpus is None else self.gpus
+        if jobs_with_gpu:
+            command += ["--resources", f"gpu={jobs_with_gpu}"]
+        command += ["--config", f"profile={self.profile}"]
+        if self.only:
+            command.append(f"only={self.only}")
+        if self.gpus == 0:
+            command.append("gpus=0")
+        if self.overrides:  # quoted, as Snakemake would read JSON as YAML and lose the types
+            command.append(f"overrides={quote(json.dumps(self.overrides))}")
+        return [*command, *self.passed]
+
+
+def clusters() -> list[str]:
+    """The clusters that notebooks can be submitted to."""
+    return sorted(file.parent.name for file in paths.NOTEBOOKS.glob("workflow/*/config.yaml"))
+
+
+def whole_number(option: str, text: str | None, least: int = 0) -> int | None:
+    """An option's number, if it is given; `R2DError` for anything else than a whole one."""
+    if text is None:
+        return None
+    if not text.isdecimal() or int(text) < least:
+        above = " above 0" if least else ""
+        raise R2DError(f"{option} takes a whole number{above}, not {text!r}.")
+    return int(text)
+
+
+def start(plan: Plan) -> int:
+    """Run every notebook that is out of date; 0 when done, 1 on a failure, 130 when stopped."""
+    name = plan.recipe.profile
+    log = _new_log(paths.runs(name) / "logs")
+    print(f"Profile {name}; how far each notebook is: tail -f {log.parent}/*.log", flush=True)
+    began = time.monotonic()
+    # Snakemake cancels a cluster's jobs on INT; it would wait for them on TERM.
+    ending = signal.SIGINT if plan.on else signal.SIGTERM
+    with ProcessGroup(plan.command, paths.ROOT, plan.environment, ending) as group:
+        lines = _follow(group, log)
+    minutes, seconds = divmod(int(time.monotonic() - began), 60)
+    took = f"{minutes} min {seconds} s"
+    if group.stopped:
+        _complain(
+            f"Stopped after {took}; what is finished stays, and the same command goes on from "
+            "there."
+        )
+        return 130
+    if group.status != 0:
+        _complain(_failure(plan, lines, took, log))
+        return 1
+    print(_places(name, took))
+    return 0
+
+
+def dry_run(plan: Plan) -> int:
+    """Print the notebooks that `start` would run and their expected length; 1 on a failure."""
+    command = [*plan.command, "--dry-run", "--quiet", "host", "reason"]
+    planned = subprocess.run(
+        command,
+        cwd=paths.ROOT,
+        env=plan.environment,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    if planned.returncode:
+        _complain(progress.sentence(planned.stdout.splitlines()))
+        return 1
+    print(estimate.table(estimate.planned(plan.recipe, planned.stdout)))
+    return 0
+
+
+def unlock(plan: Plan) -> int:
+    """Release the lock that a killed run left; Snakemake's exit status."""
+    command = [*plan.command, "--unlock"]
+    return subprocess.run(command, cwd=paths.ROOT, env=plan.environment).returncode
+
+
+def _new_log(folder: Path) -> Path:
+    """Where this run's whole output goes."""
+    log = folder / f"run-{time.strftime('%Y%m%d-%H%M%S')}.log"
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        log.touch()
+    except OSError:
+        raise R2DError(
+            f"{folder.parent} cannot be written: free some disk space, or set R2D_HOME to another "
+            "folder."
+        ) from None
+    return log
+
+
+def _follow(group: ProcessGroup, log: Path) -> list[str]:
+    """Show the progress of a running workflow, keep its output in `log`, and return its lines."""
+    lines = []
+    shown = progress.Progress()
+    with log.open("wb", buffering=0) as file:
+        for raw in group.lines():
+            _keep(raw, file)
+            lines.append(raw.decode(errors="replace").rstrip("\n"))
+            text = shown.shown(lines[-1])
+            if text:
+                print(text, flush=True)
+    return lines
+
+
+def _keep(raw: bytes, file: RawIOBase) -> None:
+    try:
+        file.write(raw)
+    except OSError:  # a full disk is reported by the notebook that meets it
+        pass
+
+
+def _failure(plan: Plan, lines: Sequence[str], took: str, log: Path) -> str:
+    if progress.is_locked(lines):
+        return (
+            "Another run is at work here or one was killed; if none is, "
+            f"'./run_all.sh {plan.profile} --unlock' releases the lock."
+        )
+    return (
+        f"Failed after {took}; what is finished stays. The full log: {log}\n"
+        f"{progress.failures(lines)}"
+    )
+
+
+def _places(name: str, took: str) -> str:
+    runs = paths.runs(name)
+    return (
+        f"Done in {took}.\n"
+        f"  figures             {paths.figures(name)}/\n"
+        f"  tables              {runs}/results/\n"
+        f"  executed notebooks  {runs}/notebooks/\n"
+        f"  report              {runs}/report/index.html"
+    )
+
+
+def _complain(text: str) -> None:
+    print(text, file=sys.stderr)
+
+
+def _cores() -> int:
+    """The cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def _all_devices() -> list[str]:
+    """All GPUs of this machine."""
+    command = ["nvidia-smi", "--query-gpu=index", "--format=csv,noheader"]
+    try:
+        listed = subprocess.run(command, capture_output=True, text=True)
+    except OSError:
+        return []
+    return listed.stdout.split() if listed.returncode == 0 else []

@@ -1,0 +1,72 @@
+"""From finished runs to rows: every number is read from a run directory, never typed."""
+
+from collections.abc import Sequence
+
+import pandas as pd
+
+from r2d.experiments.run import Run
+
+
+def runs(chosen: Sequence[Run]) -> pd.DataFrame:
+    """One row a run: its names, every measure with its interval over examples, and what it cost.
+
+    Times are in seconds, memory in MB. A run without the measure, or without training, has an
+    empty cell. Raises `R2DError` naming a run that is not finished.
+    """
+    return pd.DataFrame([_row(run) for run in chosen])
+
+
+def _row(run: Run) -> dict:
+    finished = run.read()
+    env = finished["env"]
+    training = env.get("training", {})
+    cases = env["test_cases"]
+    row = {
+        "profile": run.recipe.profile,
+        "dataset": run.dataset,
+        "method": run.method,
+        "title": run.title,
+        "seed": run.seed,
+        "tuning": run.recipe.methods[run.method].tuning if training else "",
+        "test_cases": cases,
+    }
+    for name, measure in finished["metrics"].get("metrics", {}).items():
+        row[name] = measure["value"]
+        row[f"{name}_low"], row[f"{name}_high"] = measure["interval"] or (None, None)
+    for name in ("parameters", "trainable", "peak_memory_mb"):
+        row[name] = env.get(name)
+    for name in ("steps", "best_step", "seconds", "seconds_per_step"):
+        row[name] = training.get(name)
+    row["seconds_per_case"] = env["test_seconds"] / cases if cases else None
+    return row
+
+
+def per_class(chosen: Sequence[Run]) -> pd.DataFrame:
+    """F1 of every class of every run: one row a run and label."""
+    rows = []
+    for run in chosen:
+        classes = run.read()["metrics"].get("per_class_f1", {})
+        rows += [run.names | {"label": name, "f1": f1["value"]} for name, f1 in classes.items()]
+    return pd.DataFrame(rows)
+
+
+def curves(chosen: Sequence[Run]) -> pd.DataFrame:
+    """The training logs: one row a logged step, with losses, schedules and validation scores."""
+    logs = [(run, run.read()["log"]) for run in chosen]
+    frames = [pd.DataFrame(log).assign(**run.names) for run, log in logs if log]
+    return pd.concat(frames, ignore_index=True) if frames else pd.DataFrame()
+
+
+def confusion(run: Run) -> pd.DataFrame:
+    """Confusion counts of one run: rows gold, columns predicted, the last one invalid labels."""
+    metrics = run.read()["metrics"]
+    labels = metrics["labels"]
+    return pd.DataFrame(metrics["confusion"], index=labels, columns=[*labels, "invalid"])
+
+
+def signatures(chosen: Sequence[Run]) -> dict[str, str]:
+    """Every measure's signature, as the runs recorded it."""
+    recorded: dict[str, str] = {}
+    for run in chosen:
+        recorded |= run.read()["metrics"].get("signatures", {})
+    return recorded

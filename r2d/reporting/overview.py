@@ -1,0 +1,125 @@
+"""What notebook 00 shows, each part as Markdown: asked, read, found, spent, and published.
+
+Results are read from `figures/<profile>/`, which a clone brings along; a part that is not there yet
+says how to get it.
+"""
+
+import json
+import re
+from pathlib import Path
+
+import pandas as pd
+
+from r2d import paths
+from r2d.experiments import grid
+from r2d.recipes import Recipe
+from r2d.reporting import tables
+from r2d.reporting.gallery import FINDINGS
+
+NOTHING = "No results yet: run `./run_all.sh` first."
+
+
+def experiments(recipe: Recipe) -> str:
+    """The recipe's experiments, and how many of their runs are finished on this machine."""
+    rows = []
+    for name, experiment in recipe.experiments.items():
+        runs = grid.runs(recipe, [name])
+        finished = sum((run.folder / "metrics.json").is_file() for run in runs)
+        rows.append(
+            {
+                "": name,
+                "experiment": experiment.title,
+                "datasets": ", ".join(experiment.datasets),
+                "methods": "; ".join(grid.titles(recipe, name)),
+                "seeds": len(experiment.seeds),
+                "runs here": f"{finished} of {len(runs)}",
+            }
+        )
+    return tables.markdown(pd.DataFrame(rows))
+
+
+def datasets(recipe: Recipe) -> str:
+    """The datasets as notebook 01 found them on this machine: what they are, sizes, source."""
+    rows = []
+    for name in recipe.datasets:
+        file = paths.runs(recipe.profile) / name / "data.json"
+        if not file.is_file():
+            continue
+        noted = json.loads(file.read_text(encoding="utf-8"))
+        sizes = [f"{count:,} {split}" for split, count in noted["counts"].items()]
+        rows.append(
+            {
+                "dataset": name,
+                "what it is": noted["title"],
+                "cases are": "**synthetic**" if noted["synthetic"] else "real",
+                "cases": ", ".join(sizes),
+                "source": noted["source"],
+            }
+        )
+    if not rows:
+        return "None was read on this machine: notebook 01_data does."
+    return tables.markdown(pd.DataFrame(rows))
+
+
+def table_1(recipe: Recipe) -> str:
+    """Notebook 06's table with its origin; a value and its interval stay on one line."""
+    text = _read(recipe, "table_1.md")
+    if text is None:
+        return NOTHING
+    _, table, *origin = text.split("\n\n")[:3]
+    kept_together = re.sub(r"(?<=[\d,±]) (?=[\d\[±])", "\u00a0", table)
+    return "\n\n".join([kept_together, *origin])
+
+
+def findings(recipe: Recipe) -> str:
+    """The sentences that the notebooks generated, each experiment's under its title."""
+    text = _read(recipe, FINDINGS)
+    if text is None:
+        return NOTHING
+    for name, experiment in recipe.experiments.items():
+        text = text.replace(f"**{name}**", f"**{name}: {experiment.title}**")
+    return text
+
+
+def costs(recipe: Recipe) -> str:
+    """Table 2."""
+    file = _file(recipe, "table_2.csv")
+    return tables.markdown(tables.costs(tables.read(file))) if file.is_file() else NOTHING
+
+
+def published(recipe: Recipe) -> str:
+    """Each published number with its mark, and every R2D row of table 1 on the same dataset."""
+    file = _file(recipe, "table_1.csv")
+    if not file.is_file():
+        return NOTHING
+    table_1 = tables.read(file)
+    staged = [name for name, m in recipe.methods.items() if m.objective.startswith("r2d")]
+    readable = tables.readable(table_1, recipe)[table_1["method"].isin(staged)]
+    rows = []
+    for _, row in tables.published().iterrows():
+        measure = tables.heading(row["measure"], recipe)
+        same = readable[readable["dataset"] == row["dataset"]]
+        ours = [f"{each['method']} {each[measure]}" for _, each in same.iterrows()]
+        around = "" if pd.isna(row["sd"]) else f" ± {row['sd']:.2f}"
+        rows.append(
+            {
+                "dataset": row["dataset"],
+                "measure": measure,
+                "published": f"{row['value']:.2f}{around} ({row['method']})",
+                "mark": row["mark"],
+                f"ours, profile {recipe.profile}": "; ".join(ours)
+                or "not measured in this profile",
+                "comparable?": row["comparable"],
+            }
+        )
+    marks = "[2nd]: second-hand, not read in the paper itself."
+    return f"{tables.markdown(pd.DataFrame(rows))}\n\n{marks}"
+
+
+def _file(recipe: Recipe, name: str) -> Path:
+    return paths.figures(recipe.profile) / name
+
+
+def _read(recipe: Recipe, name: str) -> str | None:
+    file = _file(recipe, name)
+    return file.read_text(encoding="utf-8").strip() if file.is_file() else None

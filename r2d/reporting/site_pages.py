@@ -1,0 +1,219 @@
+"""The pages of the report site: its executed notebooks, and one about how they were run."""
+
+import json
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import nbformat
+import pandas as pd
+
+from r2d import paths
+from r2d.errors import R2DError
+from r2d.experiments import grid
+from r2d.experiments.run import Run
+from r2d.recipes import Recipe
+from r2d.reporting import tables
+
+FIRST = "00_overview"
+HOW = "how_it_was_run"  # the page of environment and minutes
+TEXTS = Path(__file__).with_name("pages")  # what the README has no room for
+LINK = re.compile(r"\[([^\]]*)\]\((\d\d_\w+)\.ipynb\)")  # from one stored notebook to another
+RUN_TABLES = ("runs.csv", "e2_sources.csv", "e3_ablations.csv", "e7_runs.csv")  # a row a run
+
+
+@dataclass(frozen=True)
+class Page:
+    """An executed notebook in the site: title, section of the menu, its shorter name there.
+
+    `source` is the stored notebook that was executed, e.g. `03_stage2`.
+    """
+
+    stem: str
+    source: str
+    title: str
+    section: str
+    menu: str
+    minutes: float
+    run: Run | None
+    notebook: nbformat.NotebookNode
+
+    @property
+    def document(self) -> str:
+        """Its name in the site; the overview is the first page."""
+        return "index" if self.stem == FIRST else f"notebooks/{self.stem}"
+
+
+def find(recipe: Recipe) -> list[Page]:
+    """The executed notebooks: the story by number, then the runs in the recipe's order.
+
+    Runs of an earlier recipe are left out. Raises `R2DError` where there is no overview.
+    """
+    folder = paths.runs(recipe.profile) / "notebooks"
+    files = sorted(folder.glob("*.ipynb"))
+    if not files:
+        raise R2DError(
+            f"There are no executed notebooks in {folder}; run `./run_all.sh` with this profile "
+            "and settings first."
+        )
+    pages = [_page(recipe, file) for file in files]
+    if FIRST not in {page.stem for page in pages}:
+        raise R2DError(
+            f"{folder / FIRST}.ipynb is not there; run `./run_all.sh` with this profile and "
+            "settings first."
+        )
+    datasets, methods = list(recipe.datasets), list(recipe.methods)
+
+    def order(page: Page) -> tuple:
+        return datasets.index(page.run.dataset), methods.index(page.run.method), page.run.seed
+
+    runs = [
+        page
+        for page in pages
+        if page.run and page.run.dataset in datasets and page.run.method in methods
+    ]
+    return [page for page in pages if not page.run] + sorted(runs, key=order)
+
+
+def _page(recipe: Recipe, file: Path) -> Page:
+    """One executed notebook; one that carries a run is named by it, its question going below."""
+    notebook = nbformat.read(file, as_version=4)
+    record = notebook.metadata.get("papermill", {})
+    minutes = (record.get("duration") or 0) / 60
+    first = notebook.cells[0]
+    question = first.source.partition("\n")[0].lstrip("# ")
+    source, _, about = file.stem.partition("-")
+    if re.match(r"\d\d_", source):
+        title = f"{source[:2]} {question.partition(':')[0]}"
+        if about:
+            title += f": {about}"
+        return Page(file.stem, source, title, "Notebooks", title, minutes, None, notebook)
+    given = record.get("parameters", {})
+    run = Run(recipe, given.get("dataset"), given.get("method"), given.get("seed"))
+    method, source = run.method, ""
+    if run.method in recipe.methods:
+        method, source = run.title, grid.notebook(recipe, run.method)
+    title = f"{method} on {run.dataset}, seed {run.seed}"
+    first.source = first.source.replace(f"# {question}", f"# {title}\n\n*{question}*", 1)
+    menu, section = f"{method}, seed {run.seed}", f"Runs on {run.dataset}"
+    return Page(file.stem, source, title, section, menu, minutes, run, notebook)
+
+
+def link(pages: Sequence[Page]) -> None:
+    """Point the notebooks' links at pages of the site, the first where several came of one.
+
+    A link to a notebook that was not executed becomes plain text.
+    """
+    first: dict[str, str] = {}
+    for page in pages:
+        first.setdefault(page.source, page.document)
+
+    def to_page(match: re.Match) -> str:
+        text, source = match.groups()
+        return f"[{text}](/{first[source]}.ipynb)" if source in first else text
+
+    for page in pages:
+        for cell in page.notebook.cells:
+            if cell.cell_type == "markdown":
+                cell.source = LINK.sub(to_page, cell.source)
+
+
+def menu(pages: Sequence[Page]) -> str:
+    """The site's menu, in MyST: a list of pages under every heading."""
+    sections: dict[str, list[str]] = {"Notebooks": [], "More": [f"How it was run <{HOW}>"]}
+    sections["More"] += [f"{TEXTS.name}/{file.stem}" for file in sorted(TEXTS.glob("*.md"))]
+    for page in pages:
+        sections.setdefault(page.section, []).append(_entry(page))
+    return "\n\n".join(_toctree(title, entries) for title, entries in sections.items())
+
+
+def _toctree(title: str, entries: Sequence[str]) -> str:
+    options = f":hidden:\n:titlesonly:\n:caption: {title}"
+    listed = "\n".join(entries)
+    return f"```{{toctree}}\n{options}\n\n{listed}\n```"
+
+
+def _entry(page: Page) -> str:
+    target = "self" if page.document == "index" else page.document
+    return f"{page.menu} <{target}>"
+
+
+def stamp(recipe: Recipe, pages: Sequence[Page]) -> str:
+    """What stands at the top of every page: the profile's note, and which data are synthetic."""
+    datasets = dict.fromkeys(page.run.dataset for page in pages if page.run)
+    folder = paths.runs(recipe.profile)
+    notes = {name: json.loads(tables.read_text(folder / name / "data.json")) for name in datasets}
+    synthetic = [name for name, noted in notes.items() if noted["synthetic"]]
+    if not synthetic:
+        return f"Profile {recipe.note}."
+    return f"Profile {recipe.note}. Synthetic data: {', '.join(synthetic)}."
+
+
+def how_it_was_run(recipe: Recipe, pages: Sequence[Page]) -> str:
+    """The page, in Markdown, of what the site's numbers come from: runs, environment, minutes."""
+    environments = _environments(recipe, pages)
+    commits = ", ".join(sorted({env["commit"] for env in environments.values()}))
+    origin = (
+        f"Every number and figure here was read from the files of {len(environments)} runs (commit "
+        f"{commits}); the notebooks in the menu are the ones that made them. This is not by the "
+        "authors of the [paper](https://arxiv.org/abs/2512.20074)."
+    )
+    parts = [
+        "# How it was run",
+        origin,
+        "## Environment",
+        _environment(environments.values()),
+        "## Notebooks and minutes",
+        _minutes(pages, environments),
+    ]
+    return "\n\n".join(parts) + "\n"
+
+
+def _environments(recipe: Recipe, pages: Sequence[Page]) -> dict[Run, dict]:
+    """Run -> its env.json; every run of the tables has to have its executed notebook."""
+    runs = [page.run for page in pages if page.run]
+    environments = {run: json.loads(tables.read_text(run.folder / "env.json")) for run in runs}
+    files = [tables.folder(recipe) / name for name in RUN_TABLES]
+    for file in files:
+        if not file.is_file():
+            continue
+        named = tables.read(file)[["dataset", "method", "seed"]]
+        for names in named.itertuples(index=False, name=None):
+            if Run(recipe, *names) not in environments:
+                notebook = "{}-{}-seed{}.ipynb".format(*names)
+                raise R2DError(
+                    f"The tables hold a run whose executed notebook {notebook} is not there; run "
+                    "`./run_all.sh` again."
+                )
+    return environments
+
+
+def _environment(environments: Iterable[dict]) -> str:
+    """Versions, device and commit of the runs; several values where the runs differ."""
+    values: dict[str, dict[str, None]] = {}
+    for env in environments:
+        described = {
+            "Python": env["python"],
+            **env["packages"],
+            "device": f"{env['device']} ({env['kind']})",
+            "threads": env["threads"],
+            "commit": env["commit"],
+        }
+        for name, value in described.items():
+            values.setdefault(name, {})[str(value)] = None
+    rows = [{"": name, "of the runs": ", ".join(seen)} for name, seen in values.items()]
+    return tables.markdown(pd.DataFrame(rows))
+
+
+def _minutes(pages: Sequence[Page], environments: dict[Run, dict]) -> str:
+    rows = []
+    for page in pages:
+        seconds = environments.get(page.run, {}).get("training", {}).get("seconds")
+        link = f"[{page.title}]({page.document})"
+        rows.append({"notebook": link, "minutes": page.minutes, "training (s)": seconds})
+    table = pd.DataFrame(rows)
+    return (
+        f"{len(pages)} notebooks took {table['minutes'].sum():.1f} minutes, one after another; one "
+        f"that found its run finished only read it.\n\n{tables.markdown(table)}"
+    )

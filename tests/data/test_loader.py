@@ -1,0 +1,68 @@
+"""The synthetic dataset: cut from one stream of distinct notes."""
+
+from types import SimpleNamespace
+
+import pytest
+from notes import assert_disjoint, complaint, settings
+
+from r2d import data
+from r2d.data import triage
+
+
+@pytest.fixture
+def stream(monkeypatch):
+    """A stand-in generator that repeats every third note and tells how many were taken from it."""
+    labels = data.load_card("triage").labels
+    counter = SimpleNamespace(taken=0)
+
+    def generate(n, seed, difficulty=0.5):
+        for i in range(n):
+            counter.taken += 1
+            repeats = i % 3 == 2
+            note = f"NOTE {seed} {i - 1}" if repeats else f"note {seed} {i}"
+            sources = {
+                f"rationale{end}": f"why{end} {i}" for end in ("", "_nurse", "_nurse_post", "_llm")
+            }
+            record = {"id": str(i), "question": note, "label": labels[i % 6], "reason": "fever"}
+            yield record | sources
+
+    monkeypatch.setattr(triage, "generate", generate)
+    return counter
+
+
+def load(**values) -> data.Dataset:
+    return data.load("triage", settings("triage", **values))
+
+
+def test_triage_is_cut_from_one_stream_of_distinct_notes(stream):
+    asked = {"train": 60, "validation": 20, "test": 20, "seed": 3}
+    dataset = load(**asked)
+    assert [len(dataset.splits[split]) for split in ("train", "validation", "test")] == [60, 20, 20]
+    assert_disjoint(dataset)
+    assert dataset.synthetic and dataset.labels[0] == "Call 911"
+    assert dataset.test[0].reason == "fever"
+    assert stream.taken <= 150
+    assert dataset.fingerprint == load(**asked).fingerprint
+    assert dataset.test == load(**asked | {"train": 10}).test
+    assert dataset.fingerprint != load(**asked | {"seed": 4}).fingerprint
+
+
+def test_the_rationale_source_of_triage_can_be_chosen(stream):
+    usual = load(train=9, validation=3, test=3)
+    nurse = load(train=9, validation=3, test=3, rationale="rationale_nurse")
+    assert all(record.rationale == record.rationale_llm != "" for record in usual.train)
+    assert all(record.rationale == record.rationale_nurse != "" for record in nurse.train)
+    assert usual.fingerprint != nurse.fingerprint
+
+
+def test_a_generator_that_runs_dry_is_said(monkeypatch):
+    monkeypatch.setattr(triage, "generate", lambda n, seed, difficulty: iter(()))
+    message = complaint(card="triage", train=5, validation=5, test=5)
+    assert "too few distinct notes for test" in message
+
+
+def test_the_real_generator_fits_its_card():
+    assert triage.LABELS == data.load_card("triage").labels
+    dataset = load(train=300, validation=50, test=100)
+    assert {record.label for record in dataset.train} == set(triage.LABELS)
+    assert_disjoint(dataset)

@@ -1,0 +1,84 @@
+"""The grid: which runs the experiments of a recipe are made of, and which notebook carries each."""
+
+import pytest
+
+from r2d.errors import R2DError
+from r2d.experiments import grid
+from r2d.experiments.run import Run
+
+
+def names(runs) -> list[tuple]:
+    return [(run.dataset, run.method, run.seed) for run in runs]
+
+
+def test_the_grid_is_every_dataset_method_and_seed_once(tiny):
+    recipe = tiny()
+    runs = grid.runs(recipe, ["E1", "E8"])
+    assert len(runs) == len(set(runs))
+    assert set(grid.runs(recipe, ["E8"])) <= set(runs)
+    triage = {(run.method, run.seed) for run in runs if run.dataset == "triage"}
+    first = recipe.experiments["E1"]
+    assert triage == {(method, seed) for method in first.methods for seed in first.seeds}
+
+
+def test_an_optional_dataset_is_left_out_where_its_files_are_not(tiny, tmp_path, monkeypatch):
+    monkeypatch.setenv("R2D_DATA", str(tmp_path))
+    assert grid.datasets(tiny(), ["E1"]) == ["triage"]
+    assert {run.dataset for run in grid.runs(tiny(), ["E1"])} == {"triage"}
+    (tmp_path / "pubmedqa").mkdir()
+    assert grid.datasets(tiny(), ["E1"]) == ["triage", "pubmedqa"]
+    methods = {run.method for run in grid.runs(tiny(), ["E1"]) if run.dataset == "pubmedqa"}
+    assert methods == set(tiny().datasets["pubmedqa"].methods)
+
+
+def test_a_dataset_narrows_the_experiments_on_it_and_widens_none(tiny):
+    recipe = tiny(
+        {
+            "datasets.triage.methods": ["majority", "r2d-full"],
+            "experiments.E6.methods": ["r2d-full", "dss-full"],
+        }
+    )
+    assert names(grid.runs(recipe, ["E6"])) == [("triage", "r2d-full", 1)]
+
+
+def test_runs_take_in_the_stage_1_that_they_start_from_once(tiny):
+    recipe = tiny()
+    listed = [Run(recipe, "triage", name, 1) for name in ("r2d-full", "r2d-full-post", "sft-full")]
+    whole = grid.with_starts(listed)
+    assert len(whole) == len(set(whole))
+    assert names(run for run in whole if run not in listed) == [("triage", "stage1-full", 1)]
+
+
+def test_experiments_are_chosen_by_a_comma_list(tiny):
+    assert grid.chosen(tiny(), "") == list(tiny().experiments)
+    assert grid.chosen(tiny(), " E8 ,E1") == ["E8", "E1"]
+    with pytest.raises(R2DError, match="no experiment 'E99'; choose from E1"):
+        grid.chosen(tiny(), "E1,E99")
+
+
+def test_every_method_has_the_notebook_that_is_about_it(tiny):
+    expected = {
+        "majority": "04",
+        "tfidf": "04",
+        "sft": "04",
+        "dss": "04",
+        "stage1": "02",
+        "r2d": "03",
+    }
+    for name in tiny().methods:
+        assert grid.notebook(tiny(), name)[:2] == expected[name.split("-")[0]]
+
+
+def test_experiments_with_chat_models_and_a_judge_are_known_by_their_settings(tiny):
+    assert grid.with_llms(tiny(), ["E1", "E4", "E5"]) == ["E4"]
+    assert grid.judged(tiny(), ["E1", "E4", "E5"]) == ["E5"]
+
+
+def test_a_changed_data_file_makes_its_page_out_of_date(tiny, tmp_path):
+    file = tmp_path / "notes.csv"
+    recipe = tiny({"datasets.own": {"card": "table", "path": str(file)}})
+    file.write_text("question,label,rationale\na,x,r\n")
+    own, triage = (grid.data_key(recipe, dataset) for dataset in ("own", "triage"))
+    file.write_text("question,label,rationale\na,x,other\n")
+    assert grid.data_key(recipe, "own") != own
+    assert grid.data_key(recipe, "triage") == triage
