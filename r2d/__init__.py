@@ -12,7 +12,7 @@ __version__ = "0.1.0"
 
 
 def load(run_folder) -> "Predictor":
-    """The trained model of a finished run folder, ready to `predict`; torch is imported here only."""
+    """The trained model of a finished run folder, ready to `predict`; only this imports torch."""
     from r2d.deploy.predict import load
 
     return load(run_folder)

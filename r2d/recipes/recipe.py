@@ -136,8 +136,11 @@ class Recipe(Settings):
         )
 
     def fingerprint(self) -> str:
-        """Twelve hex digits that change when any setting changes."""
-        text = json.dumps(self.model_dump(mode="json"), sort_keys=True)
+        """Twelve hex digits that change when any setting changes.
+
+        A setting at its default does not count, so that a new kind of setting changes nothing.
+        """
+        text = json.dumps(self.model_dump(mode="json", exclude_defaults=True), sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
 
