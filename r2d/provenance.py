@@ -52,14 +52,11 @@ def reach(*entries: str) -> list[str]:
 
 def imported(source: Path) -> list[str]:
     """The modules of r2d that a source file names in its imports."""
-    found = []
-    for node in ast.walk(ast.parse(source.read_text(encoding="utf-8"))):
-        if isinstance(node, ast.ImportFrom) and node.module and _ours(node.module):
-            for name in (f"{node.module}.{alias.name}" for alias in node.names):
-                found.append(name if source_of(name) else node.module)
-        elif isinstance(node, ast.Import):
-            found += [alias.name for alias in node.names if _ours(alias.name)]
-    return [module for module in found if module != "r2d"]
+    modules = []
+    for module, name in _imports(source.read_text(encoding="utf-8")):
+        inner = f"{module}.{name}"
+        modules.append(inner if name and source_of(inner) else module)
+    return [module for module in modules if module != "r2d"]
 
 
 def source_of(module: str) -> Path | None:
@@ -73,19 +70,13 @@ def source_of(module: str) -> Path | None:
 
 def tree(source: Path) -> str:
     """A module's code in one spelling, without comments and docstrings."""
-    parsed = ast.parse(source.read_text(encoding="utf-8"))
-    for node in ast.walk(parsed):
-        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
-            first = node.body[0] if node.body else None
-            if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
-                node.body = node.body[1:] or [ast.Pass()]
-    return ast.unparse(parsed)
+    return _spelling(source.read_text(encoding="utf-8"))
 
 
-def files(some: Iterable[Path]) -> str:
+def files(paths_in_order: Iterable[Path]) -> str:
     """Twelve hex digits over the content of files, in their order."""
     whole = hashlib.sha256()
-    for file in some:
+    for file in paths_in_order:
         whole.update(file.read_bytes())
     return whole.hexdigest()[:12]
 
@@ -110,6 +101,29 @@ def checkpoint(folder: Path) -> str:
                 file.seek(max(0, size - (1 << 20)) * k // 16)
                 whole.update(file.read(1 << 20))
     return whole.hexdigest()
+
+
+@lru_cache(maxsize=1000)
+def _imports(text: str) -> list[tuple[str, str | None]]:
+    """What of r2d a module's text imports: (module, None), or (module, name) for a name from it."""
+    pairs: list[tuple[str, str | None]] = []
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.ImportFrom) and node.module and _ours(node.module):
+            pairs += [(node.module, alias.name) for alias in node.names]
+        elif isinstance(node, ast.Import):
+            pairs += [(alias.name, None) for alias in node.names if _ours(alias.name)]
+    return pairs
+
+
+@lru_cache(maxsize=1000)
+def _spelling(text: str) -> str:
+    parsed = ast.parse(text)
+    for node in ast.walk(parsed):
+        if isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef):
+            first = node.body[0] if node.body else None
+            if isinstance(first, ast.Expr) and isinstance(first.value, ast.Constant):
+                node.body = node.body[1:] or [ast.Pass()]
+    return ast.unparse(parsed)
 
 
 def _ours(module: str) -> bool:

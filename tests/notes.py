@@ -13,6 +13,7 @@ from r2d.errors import R2DError
 from r2d.recipes.settings import DataSettings
 
 SECRET = "zebrafever overnight"  # stands in every note, and must stand in no message
+DROP = ", or set `on_bad_rows: drop` to leave such rows out."  # ends what is said of a row
 
 
 def settings(card="table", **values) -> DataSettings:

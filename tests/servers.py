@@ -34,8 +34,9 @@ def body(content: bytes, status: int = 200, length: int | None = None, **headers
 
     def send(handler):
         handler.send_response(status)
-        for name, value in {"Content-Type": "application/json", **headers}.items():
-            handler.send_header(name.replace("_", "-"), value)
+        named = {name.replace("_", "-"): value for name, value in headers.items()}
+        for name, value in ({"Content-Type": "application/json"} | named).items():
+            handler.send_header(name, value)
         handler.send_header("Content-Length", str(length or len(content)))
         handler.end_headers()
         handler.wfile.write(content)
@@ -64,10 +65,39 @@ def slow(seconds: float, then: Callable) -> Callable:
     return send
 
 
+def raw(*parts: bytes, pause: float = 0.0, times: int = 1) -> Callable:
+    """These bytes as they are, so many times over with a pause after each; then it hangs up.
+
+    `handler.server.hung_up` is set where the client was first.
+    """
+
+    def send(handler):
+        handler.close_connection = True
+        try:
+            for _ in range(times):
+                for part in parts:
+                    handler.wfile.write(part)
+                    time.sleep(pause)
+        except OSError:
+            handler.server.hung_up.set()
+
+    return send
+
+
+def dripping(opening: bytes = b"", drop: bytes = b" ") -> Callable:
+    """A reply that goes on a byte at a time for a minute, after these first bytes."""
+
+    def send(handler):
+        raw(opening)(handler)
+        raw(drop, pause=0.05, times=1200)(handler)
+
+    return send
+
+
 class Flaky(ThreadingHTTPServer):
     """Replies by `script`, one entry a request, then by `usual`.
 
-    `seen` holds (last message, request, its key) of each.
+    `seen` holds (last message, request, its key) of each; `callers` counts connections.
     """
 
     daemon_threads = True
@@ -75,6 +105,12 @@ class Flaky(ThreadingHTTPServer):
     def __init__(self):
         super().__init__(("127.0.0.1", 0), _Handler)
         self.script, self.usual, self.seen, self.lock = [], reply(), [], threading.Lock()
+        self.hung_up = threading.Event()
+        self.callers = 0
+
+    def verify_request(self, request, client_address) -> bool:
+        self.callers += 1
+        return True
 
     @property
     def url(self) -> str:

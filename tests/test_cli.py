@@ -21,14 +21,14 @@ COMMANDS = [
     "test",
     "train",
     "notebook",
+    "readme",
+    "pretrain",
     "your-data",
     "write-rationales",
     "predict",
     "calibrate",
     "export",
     "push",
-    "readme",
-    "pretrain",
 ]
 HEAVY = {"torch", "snakemake", "pandas", "transformers", "papermill", "sphinx", "matplotlib"}
 USAGE = (paths.PACKAGE / "usage.txt").read_text(encoding="utf-8")

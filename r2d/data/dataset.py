@@ -15,7 +15,8 @@ from r2d.errors import R2DError
 class Dataset:
     """Checked records by split; `labels` is the fixed label order, `dropped` the rows left out.
 
-    Where each case brings its own candidates there is no fixed label set: `labels` is empty.
+    Where each case brings its own candidates, and where labels are open (any text), there is no
+    fixed label set: `labels` is empty.
     """
 
     name: str
@@ -41,9 +42,17 @@ class Dataset:
         """Records that are measured."""
         return self.splits["test"]
 
+    @property
+    def has_open_labels(self) -> bool:
+        """Whether a label may be any text."""
+        return not self.categories
+
     @cached_property
     def categories(self) -> tuple[str, ...]:
-        """The fixed class list of the measures: the labels, or the positions of the candidates."""
+        """The fixed class list of the measures: the labels, or the positions of the candidates.
+
+        Open labels have none.
+        """
         if self.labels:
             return self.labels
         return positions(r.candidates for records in self.splits.values() for r in records)
@@ -71,7 +80,7 @@ def check(dataset: Dataset, context_mark: str | None = None) -> None:
             )
         for position, record in enumerate(records, 1):
             where = f"Dataset {dataset.name}, record {position} of {split}"
-            if record.label not in (record.candidates or known):
+            if not dataset.has_open_labels and record.label not in (record.candidates or known):
                 raise R2DError(
                     f"{where}: its label is not in the label set; load it through `r2d.data.load`."
                 )

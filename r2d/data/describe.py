@@ -8,13 +8,19 @@ import pandas as pd
 from r2d.data.dataset import Dataset
 from r2d.method import prompts
 
+OPEN = "any text"  # what stands for the classes of open labels
+
 
 def balance(dataset: Dataset) -> pd.DataFrame:
-    """Cases and share of every label in every split, in label order; an absent label has 0."""
+    """Cases and share of every label in every split, in label order; an absent label has 0.
+
+    Open labels, of which hardly one comes twice, count as one.
+    """
     rows = []
     for split, records in dataset.splits.items():
-        counts = Counter(record.category for record in records)
-        for label in dataset.categories:
+        is_open = dataset.has_open_labels
+        counts = Counter(OPEN if is_open else record.category for record in records)
+        for label in dataset.categories or (OPEN,):
             share = counts[label] / len(records)
             rows.append({"split": split, "label": label, "cases": counts[label], "share": share})
     return pd.DataFrame(rows)

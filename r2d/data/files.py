@@ -46,11 +46,20 @@ def find(path: str) -> Source:
     """
     if path.startswith(HUB):
         return HubTable(path)
-    wanted = Path(path).expanduser()
+    wanted = paths.of_user(path)
     for root in (Path.cwd(), paths.data(), paths.ROOT):
-        if root and (root / wanted).exists():
+        if root and _exists(root / wanted):
             return root / wanted
     raise R2DError(f"{wanted} is not there: {_near(wanted)}")
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError as error:
+        raise R2DError(
+            f"{path} can't be looked at ({error.strerror}): mend its permissions or its name."
+        ) from None
 
 
 def located(path: str) -> str:
@@ -68,14 +77,17 @@ def located(path: str) -> str:
 
 
 def _may_be_on_the_hub(path: str) -> bool:
-    wanted = Path(path).expanduser()
+    wanted = paths.of_user(path)
     local = wanted.is_absolute() or wanted.parent.is_dir() or wanted.suffix
     return path.count("/") == 1 and not local
 
 
 def _near(wanted: Path) -> str:
     folder = wanted.parent if wanted.parent.is_dir() else Path()
-    names = [file.name for file in folder.iterdir() if file.is_file()]
+    try:
+        names = [file.name for file in folder.iterdir() if file.is_file()]
+    except OSError:
+        names = []
     near = difflib.get_close_matches(wanted.name, names, 3)
     if near:
         return f"did you mean {listed(near)}?"
@@ -105,6 +117,8 @@ def read_bytes(path: Path) -> bytes:
     """The whole of a file; raises `R2DError` for one that is absent, unreadable or empty."""
     if path.is_dir():
         raise R2DError(f"{path} is a folder: name the file in it.")
+    if path.exists() and not path.is_file():
+        raise R2DError(f"{path} is a pipe or a device: save what comes from it as a file.")
     try:
         raw = path.read_bytes()
     except FileNotFoundError:
@@ -122,13 +136,22 @@ def read_text(path: Path) -> str:
     """The whole of a UTF-8 file, without its byte order mark; raises `R2DError` for any fault."""
     raw = read_bytes(path)
     try:
-        return raw.decode("utf-8").removeprefix("\ufeff")
+        text = raw.decode("utf-8").removeprefix("\ufeff")
     except UnicodeDecodeError as error:
-        guess = "UTF-16" if raw[:2] in (b"\xff\xfe", b"\xfe\xff") else "WINDOWS-1252"
-        raise R2DError(
-            f"{path.name} is not UTF-8 at byte offset {error.start}: save it as UTF-8, or convert "
-            f"it, e.g. `iconv -f {guess} -t UTF-8 {path.name} > new-{path.name}`."
-        ) from None
+        raise _not_utf8(path, raw, error.start) from None
+    if "\0" in text:
+        raise _not_utf8(path, raw, raw.index(0))
+    return text
+
+
+def _not_utf8(path: Path, raw: bytes, offset: int) -> R2DError:
+    begins_utf16 = raw[:2] in (b"\xff\xfe", b"\xfe\xff") or b"\0" in raw[:2]
+    guess = "UTF-16" if begins_utf16 else "WINDOWS-1252"
+    fault = "has a NUL byte" if raw[offset] == 0 else "is not UTF-8"
+    return R2DError(
+        f"{path.name} {fault} at byte offset {offset}: save it as UTF-8, or convert it, e.g. "
+        f"`iconv -f {guess} -t UTF-8 {path.name} > new-{path.name}`."
+    )
 
 
 def read_json(path: Path) -> Any:
@@ -137,15 +160,33 @@ def read_json(path: Path) -> Any:
 
 
 def parse_json(path: Path, text: str, line: int = 1) -> Any:
-    """The JSON value in `text`, which starts at `line` of the file."""
+    """The JSON value in `text`, which starts at `line` of the file; no key may stand twice in it.
+
+    Raises `R2DError`, which quotes nothing of the text.
+    """
+    place = path.name if "\n" in text else f"{path.name}, line {line}"
     try:
-        return json.loads(text)
+        return json.loads(text, object_pairs_hook=_without_twins)
     except json.JSONDecodeError as error:
         place = f"{path.name}, line {line + error.lineno - 1}, column {error.colno}"
+        fault = f"not JSON ({error.msg}), perhaps cut short; get the whole file again"
         if error.msg == "Extra data":
-            raise R2DError(
-                f"{place}: a second JSON value begins; if each line is a record, name it .jsonl."
-            ) from None
-        raise R2DError(
-            f"{place}: not JSON ({error.msg}), perhaps cut short; get the whole file again."
-        ) from None
+            fault = "a second JSON value begins; if each line is a record, name it .jsonl"
+    except _Twins:
+        fault = "a record has the same key twice; rename or remove one"
+    except RecursionError:
+        fault = "lists or objects are nested too deeply; write records of plain values"
+    except ValueError:
+        fault = "a number has more than 4,300 digits; write it as text, in quotes"
+    raise R2DError(f"{place}: {fault}.")
+
+
+class _Twins(Exception):
+    """An object has a key twice."""
+
+
+def _without_twins(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        raise _Twins
+    return values

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from r2d.data.files import HubTable, Source, parse_json, read_bytes, read_json, read_text
+from r2d.data.record import LONGEST_CELL
 from r2d.errors import R2DError
 
 Row = tuple[int, dict[str, Any] | None]
@@ -35,7 +36,7 @@ def open_table(source: Source) -> RawTable:
 
 def _csv(path: Path) -> RawTable:
     text = read_text(path).lstrip("\r\n")
-    csv.field_size_limit(2**31 - 1)
+    csv.field_size_limit(LONGEST_CELL)
     first_line = re.split(r"[\r\n]", text, maxsplit=1)[0]
     delimiter = max(",;\t", key=first_line.count)
     lines = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
@@ -43,9 +44,13 @@ def _csv(path: Path) -> RawTable:
         header = next(lines)
     except csv.Error as error:
         raise R2DError(f"{path.name}, row 1: not CSV ({error}); mend the quotes there.") from None
-    if len(set(header)) < len(header):
-        raise R2DError(f"{path.name}: two columns have the same name; rename one.")
+    _expect_distinct(path, header)
     return header, _csv_rows(path, header, lines)
+
+
+def _expect_distinct(path: Path, columns: list[str]) -> None:
+    if len(set(columns)) < len(columns):
+        raise R2DError(f"{path.name}: two columns have the same name; rename one.")
 
 
 def _csv_rows(path: Path, header: list[str], lines: Iterator[list[str]]) -> Iterator[Row]:
@@ -72,7 +77,13 @@ def _json(path: Path) -> RawTable:
 
 
 def _jsonl(path: Path) -> RawTable:
-    lines = enumerate(read_text(path).split("\n"), 1)
+    text = read_text(path)
+    if text.lstrip().startswith("["):
+        raise R2DError(
+            f"{path.name} begins with a list: name it .json if it is one list of records, or write "
+            "one object a line."
+        )
+    lines = enumerate(text.split("\n"), 1)
     return _objects(
         path, [(number, parse_json(path, line, number)) for number, line in lines if line.strip()]
     )
@@ -88,19 +99,37 @@ def _objects(path: Path, records: list[tuple[int, Any]]) -> RawTable:
         rows.append((number, record if whole else None))
         if whole:
             columns |= dict.fromkeys(record)
+    if not columns:
+        raise R2DError(f"{path.name} has no objects: write one a record, its keys the columns.")
     return list(columns), rows
 
 
 def _parquet(path: Path) -> RawTable:
-    import pyarrow
     import pyarrow.parquet
 
+    content = io.BytesIO(read_bytes(path))
     try:
-        file = pyarrow.parquet.ParquetFile(io.BytesIO(read_bytes(path)))
-    except pyarrow.ArrowException:
-        raise R2DError(f"{path.name} is not a whole Parquet file: get or write it again.") from None
-    rows = (row for batch in file.iter_batches(batch_size=1024) for row in batch.to_pylist())
-    return file.schema_arrow.names, enumerate(rows, 1)
+        file = pyarrow.parquet.ParquetFile(content, page_checksum_verification=True)
+        columns = file.schema_arrow.names
+    except Exception:  # of a damaged file, whatever its bytes make of it
+        raise _damaged(path) from None
+    _expect_distinct(path, columns)
+    return columns, _parquet_rows(path, file)
+
+
+def _parquet_rows(path: Path, file) -> Iterator[Row]:
+    number = 0
+    try:
+        for batch in file.iter_batches(batch_size=1024):
+            for values in batch.to_pylist():
+                number += 1
+                yield number, values
+    except Exception:  # as above
+        raise _damaged(path) from None
+
+
+def _damaged(path: Path) -> R2DError:
+    return R2DError(f"{path.name} is not a whole Parquet file: get or write it again.")
 
 
 FORMATS = {
@@ -115,24 +144,40 @@ FORMATS = {
 
 def _hub(table: HubTable) -> RawTable:
     """A hub dataset through `datasets`, class numbers as their names; never by its own code."""
-    from datasets import ClassLabel, load_dataset
+    from datasets import load_dataset
 
     repo, config, revision, split = table.parts
     try:
         loaded = load_dataset(repo, config, split=split, revision=revision)
     except Exception as error:  # the hub, the network, the cache and the files each have their own
-        raise R2DError(
-            f"The hub dataset {repo!r} (configuration {config or 'default'}, split {split}) could "
-            f"not be loaded ({type(error).__name__}): check the name, the network and HF_TOKEN, "
-            "or save it as a file and name that."
-        ) from None
+        raise _not_loaded(table, error) from None
+    return loaded.column_names, _hub_rows(table, loaded)
+
+
+def _hub_rows(table: HubTable, loaded) -> Iterator[Row]:
+    from datasets import ClassLabel
+
     classes = {
         name: feature
         for name, feature in loaded.features.items()
         if isinstance(feature, ClassLabel)
     }
-    rows = (_with_class_names(values, classes) for values in loaded)
-    return loaded.column_names, enumerate(rows, 1)
+    number = 0
+    try:
+        for values in loaded:
+            number += 1
+            yield number, _with_class_names(values, classes)
+    except Exception as error:  # as above
+        raise _not_loaded(table, error) from None
+
+
+def _not_loaded(table: HubTable, error: Exception) -> R2DError:
+    repo, config, _, split = table.parts
+    return R2DError(
+        f"The hub dataset {repo!r} (configuration {config or 'default'}, split {split}) could not "
+        f"be loaded ({type(error).__name__}): check the name, the network and HF_TOKEN, or save it "
+        "as a file and name that."
+    )
 
 
 def _with_class_names(values: dict[str, Any], classes: dict) -> dict[str, Any]:

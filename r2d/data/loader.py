@@ -7,11 +7,11 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from itertools import islice
 
-from r2d.data import corpora, files, tables, triage
+from r2d.data import corpora, files, inline_options, tables, triage
 from r2d.data.card import Card, load_card
 from r2d.data.dataset import Dataset, check
 from r2d.data.formats import Row
-from r2d.data.record import FIELDS, Record, as_text, content_key, listed
+from r2d.data.record import FIELDS, Record, as_text, content_key, folded, listed
 from r2d.data.splits import SPLITS, Splits, cut
 from r2d.data.validate import Validator
 from r2d.errors import R2DError
@@ -69,7 +69,8 @@ def _expect_fitting(name: str, card: Card, settings: DataSettings) -> None:
             f"{listed(card.rationales)}."
         )
     unused = {"path", "missing_rationale"} if card.reader == "triage" else set()
-    unused |= {"test_path", "columns"} if card.reader != "table" else set()
+    unused |= {"test_path", "columns", "options_from"} if card.reader != "table" else set()
+    unused |= {"labels", "options_from"} if card.labels else set()
     for key in sorted(unused):
         if getattr(settings, key) != DataSettings.model_fields[key].default:
             raise R2DError(
@@ -92,6 +93,9 @@ def _validator(card: Card, settings: DataSettings) -> Validator:
         context_mark=card.context_mark,
         drop=settings.on_bad_rows == "drop",
         unexplained=settings.missing_rationale == "label only",
+        open_labels=settings.labels == "open",
+        of_card=card.labels is not None,
+        options_from=settings.options_from,
         columns=card.columns | settings.columns,
     )
 
@@ -199,22 +203,30 @@ def _table(
     file = files.find(path)
     needed = {"question", "label", *settings.columns}
     needed |= set() if validator.unexplained else {validator.rationale}
-    cures = {field: f"Set `columns.{field}` to the right one." for field in FIELDS}
-    fields, rows = tables.read(file, validator.columns, needed, cures)
-    validator.own_candidates = "candidates" in fields
-    if validator.own_candidates:
+    fields, rows = _rows(file, validator, needed)
+    validator.own_candidates = "candidates" in fields and not validator.open_labels
+    if validator.own_candidates or validator.open_labels:
         validator.labels = ()
     elif not card.labels:
         validator.labels = _labels(file.name, validator.columns["label"], rows)
     if not test_path:
         return cut(list(validator.records(file.name, rows)), sizes, settings.seed), file.name
     test_file = files.find(test_path)
-    needed |= fields & {"candidates"}
-    _, test_rows = tables.read(test_file, validator.columns, needed, cures)
+    needed |= {"candidates"} if validator.own_candidates and not settings.options_from else set()
+    _, test_rows = _rows(test_file, validator, needed)
     test = list(validator.records(test_file.name, test_rows))
     pool = list(validator.records(file.name, rows, validator.keys(test)))
     splits = _around(test, pool, settings.seed, validator, sizes | {"test": settings.test})
     return splits, f"{file.name} and {test_file.name}"
+
+
+def _rows(file: files.Source, validator: Validator, needed: set[str]) -> tuple[set, list[Row]]:
+    """A table's fields and rows, with the options of its questions where they are to be read."""
+    cures = {field: f"Set `columns.{field}` to the right one." for field in FIELDS}
+    fields, rows = tables.read(file, validator.columns, needed, cures)
+    if validator.options_from is None:
+        return fields, rows
+    return fields | {"candidates"}, inline_options.read_out(rows, validator.options_from)
 
 
 def _table_files(card: Card, settings: DataSettings) -> tuple[str | None, str | None]:
@@ -230,11 +242,12 @@ def _labels(file: str, column: str, rows: list[Row]) -> tuple[str, ...]:
     for _, values in rows:
         label = as_text(values["label"]) if values else ""
         if label:
-            spellings[label.casefold()][label] += 1
+            spellings[folded(label)][label] += 1
     if len(spellings) > max(20, len(rows) // 2):
         raise R2DError(
             f"{file}: column {column!r} has {len(spellings)} different labels; map `label` to "
-            "another."
+            "another, or `candidates` to the options of multiple choice, or set `options_from` or "
+            "`labels: open`."
         )
     return tuple(sorted(_commonest(counts) for counts in spellings.values()))
 

@@ -1,5 +1,9 @@
-"""One record schema for every dataset, and what a label is: one of a set, or of a case's own."""
+"""One record schema for every dataset, and what a label is.
 
+One of a set, one of a case's own candidates, or (open labels) any text.
+"""
+
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields
 from functools import lru_cache
@@ -9,6 +13,7 @@ from typing import Any
 from r2d.method import prompts
 
 MOST_CANDIDATES = 50
+LONGEST_CELL = 2_000_000  # characters: a longer one is a file with a quote left open
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,13 +50,24 @@ TEXTS = FIELDS[:-1]
 
 
 def canonical(label: str, labels: Sequence[str]) -> str | None:
-    """The member of `labels` that equals `label` but for case and outer blanks, or None."""
-    return _folded(tuple(labels)).get(label.strip().casefold())
+    """The member of `labels` that is the same label as `label`, or None."""
+    return _by_folded(tuple(labels)).get(folded(label))
 
 
 @lru_cache(maxsize=64)
-def _folded(labels: tuple[str, ...]) -> dict[str, str]:
-    return {known.strip().casefold(): known for known in reversed(labels)}
+def _by_folded(labels: tuple[str, ...]) -> dict[str, str]:
+    return {folded(known): known for known in reversed(labels)}
+
+
+def same_label(one: str, other: str) -> bool:
+    """Whether two texts are the same label."""
+    return folded(one) == folded(other)
+
+
+def folded(label: str) -> str:
+    """What labels are compared by: the text in NFC, letter case and outer blanks aside."""
+    composed = unicodedata.normalize("NFC", label.strip())
+    return unicodedata.normalize("NFC", composed.casefold())
 
 
 def category(label: str, candidates: Sequence[str]) -> str:
@@ -77,22 +93,38 @@ def positions(candidates: Iterable[Sequence[str]]) -> tuple[str, ...]:
 
 
 def content_key(question: str, context_mark: str | None = None) -> bytes:
-    """Equal for questions that differ in case and blanks alone.
+    """Equal for questions that differ in case, blanks and Unicode's composition alone.
 
     With a `context_mark` only what stands before it counts.
     """
     if context_mark:
         question = question.split(context_mark)[0]
-    return blake2b(" ".join(question.casefold().split()).encode(), digest_size=12).digest()
+    return blake2b(" ".join(folded(question).split()).encode(), digest_size=12).digest()
 
 
 def as_text(value: Any) -> str | None:
     """A cell as stripped text: empty for null and NaN, None for lists and objects."""
-    if value is None or value != value:
-        return ""
     if isinstance(value, list | dict | bytes):
         return None
+    if value is None or value != value:
+        return ""
     return str(value).strip()
+
+
+def text_fault(text: str) -> str | None:
+    """Why a text can be neither learned from nor written down, and how to mend it; else None."""
+    if len(text) > LONGEST_CELL:
+        return (
+            f"it has a text of more than {LONGEST_CELL:,} characters; close the quote that was "
+            "left open, or shorten it"
+        )
+    if "\0" in text:
+        return "it has a NUL byte; write the row again without it"
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return "it has half of a character (a lone surrogate); write the row again as UTF-8"
+    return None
 
 
 def options(value: Any) -> tuple[str, ...] | None:
@@ -104,7 +136,7 @@ def options(value: Any) -> tuple[str, ...] | None:
     if not isinstance(parts, list | tuple) or not 2 <= len(parts) <= MOST_CANDIDATES:
         return None
     texts = tuple(as_text(part) or "" for part in parts)
-    distinct = len({text.casefold() for text in texts}) == len(texts)
+    distinct = len({folded(text) for text in texts}) == len(texts)
     return texts if distinct and all(texts) else None
 
 

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from r2d.data.describe import lengths_of
-from r2d.data.record import content_key, listed, raw_category
+from r2d.data.record import content_key, folded, listed, raw_category
 from r2d.method import prompts
 
 TextRow = dict[str, Any]
@@ -28,6 +28,7 @@ def report(
     tokenizer,
     limits: tuple[int, int],
     sample: int = 2000,
+    open_labels: bool = False,
 ) -> dict:
     """What is in a table's rows, for `advice`.
 
@@ -42,6 +43,7 @@ def report(
     return {
         "rows": {"train": len(train), "test": len(test)},
         **_labels(rows, whole),
+        "open labels": open_labels,
         "missing": {field: sum(not row[field] for row in rows) for field in FIELDS},
         "outside": sum(bool(row["label"]) and not raw_category(row) for row in rows),
         "explained": len(explained),
@@ -64,13 +66,13 @@ def _labels(rows: list[TextRow], whole: list[TextRow]) -> dict:
     """How often each label is trained, which spellings are one label, which labels look alike."""
     spellings: dict[str, Counter] = defaultdict(Counter)
     for label in filter(None, map(raw_category, rows)):
-        spellings[label.casefold()][label] += 1
-    names = {folded: counts.most_common(1)[0][0] for folded, counts in spellings.items()}
-    cases = Counter(names[raw_category(row).casefold()] for row in whole)
+        spellings[folded(label)][label] += 1
+    names = {key: counts.most_common(1)[0][0] for key, counts in spellings.items()}
+    cases = Counter(names[folded(raw_category(row))] for row in whole)
     return {
         "labels": {name: cases[name] for name in sorted(names.values())},
         "merged": {
-            names[folded]: sorted(counts) for folded, counts in spellings.items() if len(counts) > 1
+            names[key]: sorted(counts) for key, counts in spellings.items() if len(counts) > 1
         },
         "alike": _alike(list(names.values())),
     }
@@ -79,7 +81,7 @@ def _labels(rows: list[TextRow], whole: list[TextRow]) -> dict:
 def _labels_by_question(rows: list[TextRow]) -> dict[bytes, set[str]]:
     labels: dict[bytes, set[str]] = defaultdict(set)
     for row in rows:
-        labels[content_key(row["question"])].add(row["label"].casefold())
+        labels[content_key(row["question"])].add(folded(row["label"]))
     return labels
 
 
@@ -150,29 +152,40 @@ def _about_rows(report: dict) -> Iterator[str]:
 
 
 def _about_labels(report: dict) -> Iterator[str]:
+    cases = report["labels"]
+    total = sum(cases.values())
+    if report["open labels"]:
+        yield (
+            f"{len(cases)} different labels are learned as texts in {total} rows: accuracy is "
+            "their one measure."
+        )
+    else:
+        yield from _about_label_set(report, total)
+    if total < ENOUGH:
+        yield (
+            f"{total} training rows are few: expect wide intervals, and look at them before any "
+            "mean."
+        )
+
+
+def _about_label_set(report: dict, total: int) -> Iterator[str]:
+    cases = report["labels"]
     for name, spellings in list(report["merged"].items())[:MOST_SHOWN]:
         yield (f"Labels {listed(spellings)} differ in case only and are taken as {listed([name])}.")
     for pair in report["alike"][:MOST_SHOWN]:
         yield f"Labels {listed(pair)} look alike: if they mean the same, write them the same."
-    cases = report["labels"]
     rare = [name for name in cases if cases[name] < RARE]
     if rare:
         yield (
             f"Fewer than {RARE} training rows have label {listed(rare)}: give more, or join such "
             "labels into one."
         )
-    total = sum(cases.values())
     commonest = max(cases, key=cases.get)
     share = cases[commonest] / max(1, total)
     if share > 0.6:
         yield (
             f"{share:.0%} of the rows are {listed([commonest])}: read macro-F1, not accuracy, "
             "which always answering that would reach."
-        )
-    if total < ENOUGH:
-        yield (
-            f"{total} training rows are few: expect wide intervals, and look at them before any "
-            "mean."
         )
 
 
@@ -186,7 +199,7 @@ def _about_texts(report: dict) -> Iterator[str]:
                 f'tokens and lose their end: set overrides={{"{key}": {wanted}}} to keep 95 % '
                 "whole, at a price in time and memory."
             )
-    if report["label in question"] > 0.2:
+    if report["label in question"] > 0.2 and not report["open labels"]:
         yield (
             f"{report['label in question']:.0%} of the questions contain the words of their own "
             "label: make sure that they do not give it away."

@@ -11,7 +11,7 @@ from typing import Any
 
 from r2d.data.files import Source, find
 from r2d.data.formats import Row, open_table
-from r2d.data.record import as_text, listed
+from r2d.data.record import as_text, listed, text_fault
 from r2d.errors import R2DError
 
 BRACES = re.compile(r"{([^{}]+)}")
@@ -32,7 +32,7 @@ def read(
     available, rows = composed(names, rows, columns.values())
     for field, column in columns.items():
         if field in needed and column not in available:
-            absent = _absent(source.name, field, column, names)
+            absent = _absent(source.name, field, column, names, columns.values())
             raise R2DError(f"{absent} {(cures or {}).get(field, '')}".strip())
     present = {field: column for field, column in columns.items() if column in available}
     by_field: list[Row] = []
@@ -63,6 +63,8 @@ def cases(file: str | Path, column: str) -> tuple[list[str], list[Any]]:
                 f"{source.name}: case {number} has no text in column {column!r}: fill it in or "
                 "take that row out."
             )
+        if fault := text_fault(text):
+            raise R2DError(f"{source.name}, case {number}: {fault}.")
         texts.append(text)
         candidates.append(values.get("candidates") or ())
     return texts, candidates
@@ -95,26 +97,43 @@ def _with_texts(values: dict[str, Any] | None, templates: list[str]) -> dict[str
 
 
 def _fill(text: str, values: dict[str, Any]) -> str:
-    cells = {}
-    for name in BRACES.findall(text):
-        cell = values.get(name)
-        if isinstance(cell, list):
-            cell = " ".join(map(str, cell))
-        missing = cell is None or cell != cell
-        cells[name] = "" if missing else str(cell).strip()
+    cells = {name: _cell(values.get(name)) for name in BRACES.findall(text)}
     if not all(cells.values()):
         return ""
     return BRACES.sub(lambda match: cells[match[1]], text)
 
 
-def _absent(file: str, field: str, column: str, names: list[str]) -> str:
-    """What is there instead, unless the names are the first record of a file without a header."""
+def _cell(value: Any) -> str:
+    """A cell of a composed text; empty for what is no text and no list of texts."""
+    parts = [as_text(part) for part in (value if isinstance(value, list) else [value])]
+    return "" if None in parts else " ".join(parts).strip()
+
+
+def _absent(file: str, field: str, column: str, names: list[str], wanted: Iterable[str]) -> str:
+    """A column that is not there, and those that are, as far as they can't be cells.
+
+    Without a header row the names are the first record's cells: they are listed only where one of
+    them is a column that is wanted, and else none but what is close to one.
+    """
     lacking = [name for name in BRACES.findall(column) if name not in names]
     column = lacking[0] if lacking else column
     absent = f"{file} has no column {column!r} for the {field}"
     if any(len(name) > 40 or len(name.split()) > 4 for name in names):
         return f"{absent}, and names too long to be columns: add a header row, or shorten them."
-    near = difflib.get_close_matches(column, names, 1)
-    near += [name for name in names if name.strip().casefold() == column.casefold()]
+    asked = {name for text in wanted for name in BRACES.findall(text) or [text]} | {column}
+    known = {name.strip().casefold() for name in asked}
+    shown = names
+    if not any(name.strip().casefold() in known for name in names):
+        close = {name for each in asked for name in difflib.get_close_matches(each, names, 3, 0.8)}
+        shown = [name for name in names if name in close]
+    near = difflib.get_close_matches(column, shown, 1)
+    near += [name for name in shown if name.strip().casefold() == column.casefold()]
     hint = f"; did you mean {near[0]!r}?" if near else "."
-    return f"{absent}, only {listed(names)}{hint}"
+    if shown == names:
+        return f"{absent}, only {listed(names)}{hint}"
+    if near:
+        return f"{absent}{hint}"
+    return (
+        f"{absent}; those it has may be the cells of a first record, so they are not shown: add a "
+        "header row if there is none."
+    )

@@ -14,6 +14,7 @@ from r2d.data.record import (
     content_key,
     listed,
     options,
+    text_fault,
 )
 from r2d.errors import R2DError
 
@@ -24,7 +25,9 @@ class Validator:
 
     `rationale` names the field that becomes the record's rationale, which may be empty with
     `unexplained`; `columns` how a file calls the fields, for messages. With `own_candidates` each
-    row brings its own and `labels` is empty. Messages never quote a note.
+    row brings its own (read out of its question where `options_from` says so), with `open_labels`
+    any text is a label, and `labels` is empty. `of_card` says that the labels are a card's, which
+    messages may list. Messages never quote a cell.
     """
 
     labels: tuple[str, ...]
@@ -33,6 +36,9 @@ class Validator:
     drop: bool = False
     unexplained: bool = False
     own_candidates: bool = False
+    open_labels: bool = False
+    of_card: bool = False
+    options_from: str | None = None
     columns: dict[str, str] = field(default_factory=dict)
     dropped: int = 0
 
@@ -74,7 +80,9 @@ class Validator:
         return texts, options(values.get("candidates")) if self.own_candidates else ()
 
     def _record(self, texts: dict[str, str], candidates: tuple[str, ...]) -> Record:
-        label = canonical(texts["label"], candidates or self.labels)
+        label = texts["label"]
+        if not self.open_labels:
+            label = canonical(label, candidates or self.labels)
         changed = {"label": label, "rationale": texts[self.rationale], "candidates": candidates}
         return Record(**(texts | changed))
 
@@ -92,12 +100,10 @@ class Validator:
             if fault := self._text_fault(name, text):
                 return fault
         if candidates is None:
-            return (
-                f"its candidates ({self._column('candidates')}) are not 2 to {MOST_CANDIDATES} "
-                "different texts; write a list, or a | b"
-            )
-        if any(_unwritable(text) for text in (*texts.values(), *candidates)):
-            return "it has half of a character (a lone surrogate); write the row again as UTF-8"
+            return self._candidates_fault()
+        for text in (*texts.values(), *candidates):
+            if fault := text_fault(text):
+                return fault
         if fault := self._label_fault(texts["label"], candidates):
             return fault
         if texts["id"] in row_of_id:
@@ -115,20 +121,25 @@ class Validator:
         more = ", or set `missing_rationale: label only`" if name == self.rationale else ""
         return f"its {name} ({self._column(name)}) is missing or empty; fill it in{more}"
 
+    def _candidates_fault(self) -> str:
+        if self.options_from:
+            return (
+                f"its question has no 2 to {MOST_CANDIDATES} different options after "
+                f"{self.options_from!r}; write them as A. ... B. ..."
+            )
+        return (
+            f"its candidates ({self._column('candidates')}) are not 2 to {MOST_CANDIDATES} "
+            "different texts; write a list, or a | b"
+        )
+
     def _label_fault(self, label: str, candidates: tuple[str, ...]) -> str | None:
-        if canonical(label, candidates or self.labels) is not None:
+        """A label that is not of the set is not shown: in a column of notes it would be one."""
+        if self.open_labels or canonical(label, candidates or self.labels) is not None:
             return None
         if candidates:
             return "its label is not one of its own candidates; write it as it stands there"
-        return f"its label {listed([label])} is not one of {listed(self.labels)}; mend the label"
+        known = listed(self.labels) if self.of_card else f"the {len(self.labels)} labels to learn"
+        return f"its label ({self._column('label')}) is not one of {known}; mend the label"
 
     def _column(self, name: str) -> str:
         return f"column {self.columns.get(name, name)!r}"
-
-
-def _unwritable(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return True
-    return False

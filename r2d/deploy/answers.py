@@ -1,15 +1,16 @@
 """Predictions as rows: on the screen, as CSV and as JSON lines."""
 
-import csv
+import io
 import json
 import os
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
-from typing import TextIO
 
+from r2d import paths
 from r2d.deploy.predict import Prediction
 from r2d.errors import R2DError
+from r2d.reporting import escape, spreadsheet
 
 ENDINGS = (".csv", ".jsonl")
 
@@ -26,10 +27,10 @@ def rows(predictions: Sequence[Prediction], texts: Sequence[str] | None = None) 
 
 
 def line(row: dict) -> str:
-    """A case in one line, as a person reads it."""
+    """A case in one line, as a person reads it; what a terminal would obey is left out."""
     label = f"(abstained) {row['label']}" if row["abstained"] else row["label"]
     parts = [str(row["case"]), label, f"{row['confidence']:.2f}", row["rationale"], row.get("text")]
-    return "  ".join(part for part in parts if part)
+    return "  ".join(escape.one_line(part) for part in parts if part)
 
 
 def as_json(row: dict) -> str:
@@ -41,28 +42,36 @@ def expect_writable(out: Path, endings: Sequence[str] = ENDINGS) -> None:
     """Refuse a file that the answers can't be written to, before they are computed."""
     if out.suffix not in endings:
         raise R2DError(f"{out.name} has an unknown ending: name it {' or '.join(endings)}.")
-    if not os.access(out if out.exists() else out.absolute().parent, os.W_OK):
+    paths.expect_outside_runs(out)
+    is_file = out.is_file() or not out.exists()
+    if not is_file or not os.access(out.absolute().parent, os.W_OK):
         raise R2DError(f"{out} cannot be written: name a file in a folder that you may write to.")
 
 
-def write(answers: Sequence[dict], out: Path) -> None:
-    """Write rows as JSON lines or as CSV, by the ending of `out`."""
+def write(answers: Sequence[dict], out: Path) -> bool:
+    """Write rows as JSON lines or as CSV, by the ending of `out`.
+
+    Only its owner can read it. Returns whether a cell of the CSV had to be marked as no formula.
+    """
+    text, marked = io.StringIO(newline=""), False
+    if out.suffix == ".csv":
+        marked = spreadsheet.write_rows(_flat(answers), text)
+    else:
+        text.writelines(as_json(row) + "\n" for row in answers)
     try:
-        with out.open("w", encoding="utf-8", newline="") as file:
-            if out.suffix == ".jsonl":
-                file.writelines(as_json(row) + "\n" for row in answers)
-            else:
-                _write_csv(answers, file)
+        paths.write_notes(out, text.getvalue())
     except OSError as error:
         raise R2DError(
             f"{out} cannot be written ({error.strerror}): name a file in a folder that you may "
             "write to."
         ) from None
+    return marked
 
 
-def _write_csv(answers: Sequence[dict], file: TextIO) -> None:
+def _flat(answers: Sequence[dict]) -> list[dict]:
     """A column for each label's probability, or one for all where cases differ in their labels."""
-    alike = len({tuple(row["probabilities"]) for row in answers}) == 1
+    labels = {tuple(row["probabilities"]) for row in answers}
+    alike = len(labels) == 1 and len(next(iter(labels))) > 1  # one alone was written freely
     flat = []
     for row in answers:
         rest = {name: value for name, value in row.items() if name != "probabilities"}
@@ -71,6 +80,4 @@ def _write_csv(answers: Sequence[dict], file: TextIO) -> None:
         else:
             columns = {"probabilities": json.dumps(row["probabilities"], ensure_ascii=False)}
         flat.append(rest | columns)
-    writer = csv.DictWriter(file, flat[0])
-    writer.writeheader()
-    writer.writerows(flat)
+    return flat

@@ -8,12 +8,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from r2d import data, paths
+from r2d import data, hashes, paths
 from r2d.data.record import Record
 from r2d.deploy import predict
 from r2d.errors import R2DError
 from r2d.evaluation import calibration
-from r2d.experiments import run
+from r2d.experiments import directory
 from r2d.recipes.settings import DataSettings
 
 FEW = 100  # validation cases below which a temperature is rough
@@ -26,8 +26,13 @@ def calibrate(run_folder: str | Path) -> dict:
     `curve` is validation's `coverage` after. Needs the run's dataset. Raises `R2DError` where the
     run has no model that decides.
     """
-    folder = Path(run_folder).expanduser()
+    folder = paths.of_user(run_folder)
     predictor = predict.load(folder)
+    if predictor.open_labels:
+        raise R2DError(
+            f"{predictor.title} has open labels, so there are no probabilities over a set of them "
+            "to calibrate: use it as it is."
+        )
     dataset = _dataset(folder)
     validation = _scores_and_gold(predictor, dataset.validation)
     test = _scores_and_gold(predictor, dataset.test)
@@ -40,7 +45,9 @@ def calibrate(run_folder: str | Path) -> dict:
         "test": calibration.before_and_after(*test, temperature),
         "curve": calibration.coverage(*answers).to_dict("records"),
     }
-    paths.write(folder / predict.CALIBRATION, json.dumps(result, indent=1))
+    text = json.dumps(result, indent=1, allow_nan=False)
+    paths.write(folder / directory.CALIBRATION, text)
+    hashes.record_again(folder, directory.CALIBRATION)
     return result
 
 
@@ -69,7 +76,7 @@ def abstention(result: dict, target_accuracy: float) -> str:
 
 def _dataset(folder: Path) -> data.Dataset:
     """The dataset of a run, if it still is what the run was trained on."""
-    finished = run.read(folder)
+    finished = directory.read(folder)
     settings = dict(finished["config"]["dataset"])
     dataset = data.load(settings.pop("name"), DataSettings(**settings))
     if dataset.fingerprint != finished["env"]["dataset_fingerprint"]:

@@ -27,7 +27,7 @@ def form(model: Predictor, abstain_below: float = 0.0):
             answer.value = html.escape(str(error))
 
     button.on_click(decide)
-    inputs = [text] if model.labels else [text, candidates]
+    inputs = [text, candidates] if model.takes_candidates else [text]
     return ipywidgets.VBox([*inputs, button, answer])
 
 

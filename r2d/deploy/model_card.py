@@ -1,10 +1,9 @@
 """The model card of a finished run: `model_card.md.j2`, filled from the run's files.
 
-Labels and titles are data: `code` and `plain` keep them from being read as Markdown.
+Labels and titles are data: `escape` keeps them from being read as Markdown.
 """
 
 import json
-import re
 from pathlib import Path
 from typing import Any
 
@@ -13,10 +12,10 @@ from huggingface_hub import ModelCard, ModelCardData
 
 from r2d import data, paths
 from r2d.errors import R2DError
-from r2d.experiments import run
+from r2d.experiments import directory
 from r2d.method import prompts
 from r2d.method.objective import named
-from r2d.reporting import tables
+from r2d.reporting import escape, tables
 
 TEMPLATE = paths.PACKAGE / "deploy" / "model_card.md.j2"
 LISTED = 50  # labels that a card names
@@ -28,7 +27,7 @@ def model_card(run_folder: str | Path, merged: bool = False) -> str:
     Every value comes from the run's files and its dataset's card; no local path and no case is in
     it. Raises `R2DError` for a run without a model.
     """
-    trained = read_trained(Path(run_folder).expanduser())
+    trained = read_trained(paths.of_user(run_folder))
     card = ModelCard.from_template(
         _metadata(trained, merged), template_path=str(TEMPLATE), **_values(trained, merged)
     )
@@ -36,12 +35,13 @@ def model_card(run_folder: str | Path, merged: bool = False) -> str:
 
 
 def read_trained(folder: Path) -> dict:
-    """`run.read` of a finished run that has a model; raises `R2DError` for another."""
-    finished = run.read(folder)
+    """What a finished run with a model holds; raises `R2DError` for another or a damaged one."""
+    finished = directory.read(folder)
     if not (folder / "model").is_dir():
         raise R2DError(
             f"{finished['env']['title']} has no model to share: choose a run that was trained."
         )
+    directory.expect_whole(folder, directory.MODEL)
     return finished
 
 
@@ -52,28 +52,9 @@ def is_adapter(config: dict, merged: bool) -> bool:
 
 def public_name(model: str) -> str:
     """A model's name on the hub, or the last part of a local folder's path."""
-    path = Path(model).expanduser()
+    path = paths.of_user(model)
     is_local = path.is_dir() or path.is_absolute()
     return path.name if is_local else model
-
-
-def code(text: str) -> str:
-    """A text as one code span of Markdown, whatever it holds."""
-    line = _one_line(text)
-    longest = max((len(run) for run in re.findall("`+", line)), default=0)
-    fence = "`" * (longest + 1)
-    if line.startswith("`") or line.endswith("`"):
-        line = f" {line} "
-    return f"{fence}{line}{fence}"
-
-
-def plain(text: str) -> str:
-    """A text as one line of Markdown that says just that."""
-    return re.sub(r"([\\`*_\[\]<>|#&~$])", r"\\\1", _one_line(text))
-
-
-def _one_line(text: str) -> str:
-    return " ".join(text.split())
 
 
 def _metadata(trained: dict, merged: bool) -> ModelCardData:
@@ -98,8 +79,8 @@ def _values(trained: dict, merged: bool) -> dict[str, Any]:
     """The variables of the template."""
     env, config = trained["env"], trained["config"]
     return {
-        "code": code,
-        "plain": plain,
+        "code": escape.code,
+        "plain": escape.plain,
         "title": env["title"],
         "method": config["method"]["name"],
         "tuning": config["method"]["tuning"],
@@ -126,6 +107,7 @@ def _data_values(trained: dict) -> dict[str, Any]:
         "dropped_rows": env["dropped_rows"],
         "fingerprint": env["dataset_fingerprint"],
         "labels": env["labels"],
+        "open_labels": config["dataset"].get("labels") == "open",
         "listed": LISTED,
     }
 

@@ -4,21 +4,22 @@ model = r2d.load("runs/mini/triage/r2d-full/seed1")
 model.predict(["chest pain x 2h, sweaty"], abstain_below=0.6)
 """
 
-import json
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 
-from r2d.data.record import MOST_CANDIDATES, listed, options
+from r2d import paths
+from r2d.data import inline_options
+from r2d.data.record import MOST_CANDIDATES, listed, options, text_fault
 from r2d.errors import R2DError
-from r2d.experiments import run
+from r2d.experiments import directory, run
 from r2d.method import prompts
 from r2d.method.objective import OBJECTIVES, Objective
 from r2d.models.decode import Decoder, score
 
-CALIBRATION = "calibration.json"  # in a run's folder, once it is calibrated
 Candidates = Sequence[Sequence[str]]
 
 
@@ -26,6 +27,7 @@ Candidates = Sequence[Sequence[str]]
 class Prediction:
     """One answer: the likeliest label, the probability of each, and why.
 
+    Of open labels there is the one that was written, with the probability of just that text.
     `rationale` is None where none was asked for or learned. `abstained` says that `confidence`, the
     label's probability, is below what was asked for: leave the case to a person.
     """
@@ -41,25 +43,42 @@ class Predictor:
     """A finished run's model; `temperature` is that of its calibration (1 without one).
 
     `labels` is its label set. Where each case brings its own candidates it is empty, and a case is
-    given with them: `candidates[i]` of `texts[i]`.
+    given with them: `candidates[i]` of `texts[i]`, or in the text after `options_from`. With
+    `open_labels` it is empty, too, and the label is any text that the model writes.
     """
 
     def __init__(
-        self, decoder: Decoder, objective: Objective, title: str, temperature: float = 1.0
+        self,
+        decoder: Decoder,
+        objective: Objective,
+        title: str,
+        temperature: float = 1.0,
+        open_labels: bool = False,
+        options_from: str | None = None,
     ):
         self.decoder = decoder
         self.objective = objective
         self.title = title
         self.temperature = temperature
         self.labels = decoder.labels
+        self.open_labels = open_labels
+        self.options_from = options_from
         decoder.model.eval()
+
+    @property
+    def takes_candidates(self) -> bool:
+        """Whether each case brings its own options."""
+        return not self.labels and not self.open_labels
 
     def scores(self, texts: Sequence[str], candidates: Candidates = ()) -> torch.Tensor:
         """Exact log-probability of every label's text, shape (texts, labels).
 
         They are not normalised over the label set. A case with fewer candidates than another has
-        -inf in their place.
+        -inf in their place. Raises `R2DError` where labels are open.
         """
+        if self.open_labels:
+            raise R2DError(f"{self.title} has open labels, so there is no set of them to score.")
+        texts, candidates = self._with_options(texts, candidates)
         choices = self._choices(texts, candidates)
         return self._score(self._cases(texts, choices), choices)
 
@@ -79,22 +98,19 @@ class Predictor:
         """
         if abstain_below is not None and not 0 <= abstain_below <= 1:
             raise R2DError(f"abstain_below is {abstain_below}: give a probability between 0 and 1.")
+        texts, candidates = self._with_options(texts, candidates)
         choices = self._choices(texts, candidates)
         cases = self._cases(texts, choices)
-        scores = self._score(cases, choices).double()
-        probabilities = torch.softmax(scores / self.temperature, 1).tolist()
-        labels = []
-        for row, own_labels in zip(probabilities, choices, strict=True):
-            labels.append(own_labels[row.index(max(row))])
+        probabilities = self._written(cases) if self.open_labels else self._chosen(cases, choices)
+        labels = [max(by_label, key=by_label.get) for by_label in probabilities]
         rationales = [None] * len(cases)
         if explain and self.objective.explains:
             rationales = self._rationales(cases, labels)
         predictions = []
-        for i, label in enumerate(labels):
-            by_label = dict(zip(choices[i], probabilities[i], strict=False))  # the row is padded
+        for label, by_label, rationale in zip(labels, probabilities, rationales, strict=True):
             confidence = by_label[label]
             abstained = confidence < (abstain_below or 0)
-            predictions.append(Prediction(label, by_label, rationales[i], confidence, abstained))
+            predictions.append(Prediction(label, by_label, rationale, confidence, abstained))
         return predictions
 
     def explain_under(self, text: str, candidates: Sequence[str] = ()) -> dict[str, str]:
@@ -104,22 +120,35 @@ class Predictor:
         does not depend on a label.
         """
         if not self.explains_labels:
-            raise R2DError(
-                f"{self.title} writes no rationale for a given label: load a run of R2D instead."
-            )
-        choices = self._choices([text], [candidates])
+            advice = "ask predict for one" if self.open_labels else "load a run of R2D instead"
+            raise R2DError(f"{self.title} writes no rationale for a given label: {advice}.")
+        texts, given = self._with_options([text], [candidates])
+        choices = self._choices(texts, given)
         (labels,) = choices
-        cases = self._cases([text], choices) * len(labels)
+        cases = self._cases(texts, choices) * len(labels)
         return dict(zip(labels, self._rationales(cases, labels), strict=True))
 
     @property
     def explains_labels(self) -> bool:
         """Whether a rationale can be asked for under each label, as it is written for one (R2D)."""
-        return self.objective.explains and self.objective.names_label
+        return self.objective.explains and self.objective.names_label and not self.open_labels
+
+    def _with_options(
+        self, texts: Sequence[str], candidates: Candidates
+    ) -> tuple[Sequence[str], Candidates]:
+        """The texts without the options in them, which are the candidates of those without any."""
+        _check(texts)
+        if not self.options_from or (candidates and len(candidates) != len(texts)):
+            return texts, candidates
+        given = list(candidates) or [()] * len(texts)
+        stems = list(texts)
+        for i, text in enumerate(texts):
+            if not given[i]:
+                stems[i], given[i] = inline_options.split(text, self.options_from)
+        return stems, given
 
     def _choices(self, texts: Sequence[str], candidates: Candidates) -> list[tuple[str, ...]]:
-        """What each text's label is chosen from."""
-        _check(texts)
+        """What each text's label is chosen from; nothing where labels are open."""
         given = list(candidates) or [()] * len(texts)
         if len(given) != len(texts):
             raise R2DError(
@@ -133,19 +162,39 @@ class Predictor:
                     "candidates out."
                 )
             return [self.labels] * len(texts)
+        if self.open_labels:
+            if any(given):
+                raise R2DError(f"{self.title} has open labels: leave the candidates out.")
+            return [()] * len(texts)
         choices = [options(each) for each in given]
         if None in choices:
+            place = f" after {self.options_from!r} in its text" if self.options_from else ""
             raise R2DError(
                 f"Case {choices.index(None) + 1} needs 2 to {MOST_CANDIDATES} different candidates "
-                "of its own."
+                f"of its own{place}."
             )
         return choices
 
     def _cases(self, texts: Sequence[str], choices: list[tuple[str, ...]]) -> list[str]:
         """What stands for each question in a prompt: its own candidates are in it."""
-        if self.labels:
+        if not self.takes_candidates:
             return list(texts)
-        return [prompts.case(text, own) for text, own in zip(texts, choices, strict=True)]
+        return [prompts.case(text, each) for text, each in zip(texts, choices, strict=True)]
+
+    def _chosen(self, cases: list[str], choices: list[tuple[str, ...]]) -> list[dict[str, float]]:
+        """The probability of each label that a case's is chosen from."""
+        scores = self._score(cases, choices).double()
+        probabilities = torch.softmax(scores / self.temperature, 1).tolist()
+        # A row is as long as the longest: what is left of it is padding.
+        pairs = zip(choices, probabilities, strict=True)
+        return [dict(zip(known, row, strict=False)) for known, row in pairs]
+
+    def _written(self, cases: list[str]) -> list[dict[str, float]]:
+        """The label that the model writes for each case, with the probability of that text."""
+        rows = self.decoder.encode(prompts.predict(case) for case in cases)
+        labels = self.decoder.label_texts(rows)
+        scores = self._score(cases, [(label,) for label in labels])[:, 0].tolist()
+        return [{label: math.exp(value)} for label, value in zip(labels, scores, strict=True)]
 
     def _score(self, cases: list[str], choices: list[tuple[str, ...]]) -> torch.Tensor:
         rows = self.decoder.encode(prompts.predict(case) for case in cases)
@@ -162,10 +211,11 @@ def load(run_folder: str | Path) -> Predictor:
     """The model of a finished run; with its temperature where `calibration.json` is in the folder.
 
     The folder is enough, except for a backbone that an adapter needs. Raises `R2DError` for an
-    unfinished run and for one that has no model to decide with (majority, TF-IDF, stage 1).
+    unfinished or damaged run, and for one that has no model to decide with (majority, TF-IDF,
+    stage 1).
     """
-    folder = Path(run_folder).expanduser()
-    finished = run.read(folder)
+    folder = paths.of_user(run_folder)
+    finished = directory.read(folder)
     name, title = finished["config"]["method"]["objective"], finished["env"]["title"]
     if name not in OBJECTIVES:
         raise R2DError(
@@ -176,12 +226,23 @@ def load(run_folder: str | Path) -> Predictor:
             f"{title} learned rationales only and can't decide: load the R2D run that starts from "
             "it."
         )
+    temperature = _temperature(folder)
     decoder, objective = run.load_decoder(folder)
-    temperature = 1.0
-    calibration = folder / CALIBRATION
-    if calibration.is_file():
-        temperature = json.loads(calibration.read_text(encoding="utf-8"))["temperature"]
-    return Predictor(decoder, objective, title, temperature)
+    dataset = finished["config"]["dataset"]
+    is_open, marker = dataset.get("labels") == "open", dataset.get("options_from")
+    return Predictor(decoder, objective, title, temperature, is_open, marker)
+
+
+def _temperature(folder: Path) -> float:
+    """That of a run's calibration; 1 where it has none."""
+    path = folder / directory.CALIBRATION
+    if not path.is_file():
+        return 1.0
+    temperature = directory.read_file(folder, path.name)["temperature"]
+    if temperature <= 0:
+        cure = directory.cure(folder, path.name)
+        raise R2DError(f"{path} has a temperature that is not above 0; {cure}.")
+    return temperature
 
 
 def _check(texts: Sequence[str]) -> None:
@@ -191,3 +252,5 @@ def _check(texts: Sequence[str]) -> None:
     for number, text in enumerate(texts, 1):
         if not isinstance(text, str) or not text.strip():
             raise R2DError(f"Text {number} is empty or not a text: give each case some words.")
+        if fault := text_fault(text):
+            raise R2DError(f"Text {number}: {fault}.")

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import yaml
 
+from r2d import paths
 from r2d.deploy.model_card import is_adapter, model_card, public_name, read_trained
 from r2d.errors import R2DError
 from r2d.recipes.settings import LoraSettings
@@ -24,9 +25,10 @@ def export(run_folder: str | Path, out: str | Path, merged: bool = False) -> Pat
 
     `merged` puts an adapter into its backbone's full-precision weights, so that the export needs
     neither peft nor r2d. Weights are safetensors. Raises `R2DError` for a folder with something in
-    it.
+    it, and for one among the runs.
     """
-    folder, target = Path(run_folder).expanduser(), Path(out).expanduser()
+    folder, target = paths.of_user(run_folder), paths.of_user(out).absolute()
+    paths.expect_outside_runs(target)
     config = read_trained(folder)["config"]
     if target.exists() and (not target.is_dir() or any(target.iterdir())):
         raise R2DError(f"{target} is not an empty folder: name a new one.")
@@ -52,7 +54,7 @@ def push(folder: str | Path, repo_id: str, private: bool = True) -> str:
     The token is `HF_TOKEN`. Raises `R2DError` for a folder that `export` did not make, without a
     token, when the hub refuses, and when a private push would go to a public repository.
     """
-    source = Path(folder).expanduser()
+    source = paths.of_user(folder)
     _expect_export(source)
     token = os.environ.get("HF_TOKEN")
     if not token:

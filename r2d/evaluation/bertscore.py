@@ -70,8 +70,13 @@ class Scorer:
         return [self._known.get(pair, 0.0) for pair in pairs]
 
     def _score(self, pairs: list[tuple[str, str]]) -> None:
+        """Score one text at a time.
+
+        bert-score pads its batches, which it takes in the order of a set: a score would differ in
+        its eighth digit from process to process, and with the other pairs.
+        """
         references, candidates = (list(texts) for texts in zip(*pairs, strict=True))
-        _, _, f1 = self.model.score(candidates, references)
+        _, _, f1 = self.model.score(candidates, references, batch_size=1)
         for pair, score in zip(pairs, f1.tolist(), strict=True):
             self._known[pair] = min(score, 1.0)
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from functools import partial
 from importlib.metadata import version
 from statistics import fmean
+from typing import Any
 
 import punkt
 import sklearn.metrics
@@ -11,7 +12,7 @@ from nltk.tokenize import NLTKWordTokenizer
 from nltk.translate import bleu_score
 from sacrebleu.metrics import BLEU
 
-from r2d.data.record import category, positions
+from r2d.data.record import category, folded, positions
 from r2d.errors import R2DError
 from r2d.evaluation import stats
 from r2d.evaluation.bertscore import bert_score
@@ -19,6 +20,7 @@ from r2d.recipes.settings import MetricSettings
 
 _WORD_TOKENIZER = NLTKWordTokenizer()
 _METHOD4 = bleu_score.SmoothingFunction().method4
+DIGITS = 6  # after the point: what threads and kernels of another machine leave as it is
 
 
 def classification(
@@ -35,7 +37,7 @@ def classification(
     unknown = set(gold) - set(labels)
     if unknown:
         raise R2DError(
-            f"{len(unknown)} gold label(s) are not in the label set {list(labels)}: check the "
+            f"{len(unknown)} gold label(s) are not in the label set of {len(labels)}: check the "
             "data set."
         )
     invalid = len(labels)
@@ -107,8 +109,8 @@ def names_reason(reasons: Sequence[str], rationales: Sequence[str]) -> list[int 
     _check_pairs(reasons, rationales)
     hits = []
     for reason, rationale in zip(reasons, rationales, strict=True):
-        spellings = [part.strip() for part in _folded(reason).split("|") if part.strip()]
-        text = _folded(rationale)
+        spellings = [part.strip() for part in _one_blank(reason).split("|") if part.strip()]
+        text = _one_blank(rationale)
         named = int(any(spelling in text for spelling in spellings))
         hits.append(named if spellings else None)
     return hits
@@ -122,7 +124,8 @@ def evaluate(predictions: list[dict], labels: Sequence[str], settings: MetricSet
     `_given_gold`. Consistency is the share of examples whose label from the rationale alone equals
     the predicted one (the same invalid text twice is consistent), sufficiency the share whose label
     from the rationale is the gold one (Reason2Decide-C, released code). With `labels` empty the
-    classes are the positions among each prediction's own `candidates`.
+    classes are the positions among each prediction's own `candidates`; without those either labels
+    are open: they are compared in `record.folded`, and what needs a label set is left out.
 
     Returns, ready for JSON, `n`, `labels`, `metrics` {name: {"value", "interval", "n"}},
     `per_class_f1`, `confusion`, `signatures` and `per_example` (one entry per prediction, for
@@ -131,19 +134,33 @@ def evaluate(predictions: list[dict], labels: Sequence[str], settings: MetricSet
     gold = [each["gold"] for each in predictions]
     predicted = [each["label"] for each in predictions]
     candidates = [each.get("candidates", ()) for each in predictions]
-    result = _evaluate_labels(
-        _categories(gold, candidates),
-        _categories(predicted, candidates),
-        labels or positions(candidates),
-        settings.resamples,
-    )
+    from_rationale = [each.get("label_from_rationale") for each in predictions]
+    classes = labels or positions(candidates)
+    if classes:
+        result = _evaluate_labels(
+            _categories(gold, candidates),
+            _categories(predicted, candidates),
+            classes,
+            settings.resamples,
+        )
+    else:
+        gold, predicted, from_rationale = map(_all_folded, (gold, predicted, from_rationale))
+        result = _evaluate_open_labels(gold, predicted, settings.resamples)
     result["per_example"] = {"id": [each["id"] for each in predictions], **result["per_example"]}
     _add_rationales(result, predictions, "", settings)
     _add_rationales(result, predictions, "_given_gold", settings)
-    from_rationale = [each.get("label_from_rationale") for each in predictions]
     _add_measure(result, "consistency", _agree(from_rationale, predicted), settings.resamples)
     _add_measure(result, "sufficiency", _agree(from_rationale, gold), settings.resamples)
     return result
+
+
+def rounded(result: Any) -> Any:
+    """What `evaluate` gave, as it is written: every number to `DIGITS`."""
+    if isinstance(result, float):
+        return round(result, DIGITS)
+    if isinstance(result, dict):
+        return {name: rounded(value) for name, value in result.items()}
+    return [rounded(value) for value in result] if isinstance(result, list | tuple) else result
 
 
 def _evaluate_labels(
@@ -171,7 +188,7 @@ def _evaluate_labels(
         "confusion": scores["confusion"],
         "signatures": {
             "labels": f"scikit-learn {version('scikit-learn')}, fixed label list, zero_division=0",
-            "intervals": f"95 % percentile bootstrap over examples, {resamples} resamples, seed 0",
+            "intervals": _intervals(resamples),
         },
         "per_example": {
             "gold": gold,
@@ -179,6 +196,28 @@ def _evaluate_labels(
             "correct": correct,
         },
     }
+
+
+def _evaluate_open_labels(gold: list[str], predicted: list[str], resamples: int) -> dict:
+    """The label half of `evaluate` for labels that may be any text, which it does not repeat."""
+    _check_pairs(gold, predicted)
+    correct = [int(p == g) for p, g in zip(predicted, gold, strict=True)]
+    return {
+        "n": len(gold),
+        "labels": [],
+        "metrics": {"accuracy": _mean(correct, resamples)},
+        "per_class_f1": {},
+        "confusion": [],
+        "signatures": {
+            "labels": "exact match of open labels in NFC, case and outer blanks aside",
+            "intervals": _intervals(resamples),
+        },
+        "per_example": {"correct": correct},
+    }
+
+
+def _intervals(resamples: int) -> str:
+    return f"95 % percentile bootstrap over examples, {resamples} resamples, seed 0"
 
 
 def _add_rationales(
@@ -246,6 +285,10 @@ def _categories(texts: list[str], candidates: list[Sequence[str]]) -> list[str]:
     return [category(text, options) for text, options in zip(texts, candidates, strict=True)]
 
 
+def _all_folded(labels: list[str | None]) -> list[str | None]:
+    return [None if label is None else folded(label) for label in labels]
+
+
 def _agree(labels: list[str | None], others: list[str]) -> list[int | None]:
     """1 where two labels are equal, else 0; None where the first is unknown."""
     pairs = zip(labels, others, strict=True)
@@ -260,7 +303,7 @@ def _tokens(text: str) -> list[str]:
     return words
 
 
-def _folded(text: str) -> str:
+def _one_blank(text: str) -> str:
     """Case-folded, with runs of white space as one blank."""
     return " ".join(text.casefold().split())
 

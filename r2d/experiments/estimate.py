@@ -1,13 +1,14 @@
 """How long planned notebooks take: minutes from earlier records, GPU hours from arithmetic."""
 
-import json
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import mean
 
-from r2d import paths
+from r2d import files, paths
+from r2d.errors import R2DError
+from r2d.experiments import directory
 from r2d.experiments.run import Run
 from r2d.recipes import Recipe
 
@@ -28,7 +29,7 @@ for each, 4 with an adapter on frozen weights; decoding is left out."""
 
 
 @dataclass(frozen=True)
-class Job:
+class PlannedJob:
     """One planned job by the workflow's name, and its expected length (None: unknown)."""
 
     name: str
@@ -37,7 +38,7 @@ class Job:
     source: str = "no record"
 
 
-def planned(recipe: Recipe, plan: str) -> list[Job]:
+def planned(recipe: Recipe, plan: str) -> list[PlannedJob]:
     """The jobs that a dry run printed, in its order, each with its expected length."""
     names = re.findall(r"^Job \d+: (.+)$", plan, re.MULTILINE)
     return [_expected(recipe, name) for name in names]
@@ -64,7 +65,7 @@ def gpu_hours(run: Run) -> float | None:
     return train.steps * train.batch * tokens * operations * passed / THROUGHPUT / 3600
 
 
-def table(jobs: Sequence[Job]) -> str:
+def table(jobs: Sequence[PlannedJob]) -> str:
     """One line a job and the total, for the terminal."""
     if not jobs:
         return "Nothing to do: everything is up to date."
@@ -85,23 +86,27 @@ def table(jobs: Sequence[Job]) -> str:
     return "\n".join(lines)
 
 
-def _length(job: Job) -> str:
+def _length(job: PlannedJob) -> str:
     if job.minutes is not None:
         return f"{job.minutes:.1f} min"
     return f"~{job.gpu_hours:.1f} GPU h" if job.gpu_hours else "?"
 
 
-def _expected(recipe: Recipe, name: str) -> Job:
+def _expected(recipe: Recipe, name: str) -> PlannedJob:
     named = re.fullmatch(r"(\S+) (\S+) seed (\d+)", name)
     if not named:
         minutes = _minutes_of_job(recipe, name)
-        return Job(name) if minutes is None else Job(name, minutes, source="earlier run")
+        if minutes is None:
+            return PlannedJob(name)
+        return PlannedJob(name, minutes, source="earlier run")
     run = Run(recipe, named[1], named[2], int(named[3]))
     minutes, source = _minutes_by_records(run)
     if minutes is not None:
-        return Job(name, minutes, source=source)
+        return PlannedJob(name, minutes, source=source)
     hours = gpu_hours(run)
-    return Job(name, None, hours, "from parameters and tokens") if hours else Job(name)
+    if not hours:
+        return PlannedJob(name)
+    return PlannedJob(name, None, hours, "from parameters and tokens")
 
 
 def _minutes_of_job(recipe: Recipe, name: str) -> float | None:
@@ -141,8 +146,8 @@ def _homes(recipe: Recipe) -> list[Path]:
 def _minutes_of_run(home: Path, folder: Path) -> float | None:
     """What `env.json` records of training and test, or the notebook's time where that is longer."""
     try:
-        record = json.loads((folder / "env.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
+        record = directory.read_file(folder, directory.ENV)
+    except R2DError:
         return None
     seconds = record.get("training", {}).get("seconds", 0)
     seconds += record.get("test_seconds", 0) + record.get("probe_seconds", 0)
@@ -153,9 +158,10 @@ def _minutes_of_run(home: Path, folder: Path) -> float | None:
 
 def _minutes_of_notebook(path: Path) -> float | None:
     """What papermill wrote into an executed notebook."""
+    shape = {"metadata": {"papermill": {"duration": (None, float)}}}
     try:
-        executed = json.loads(path.read_text(encoding="utf-8"))
-        seconds = executed["metadata"]["papermill"]["duration"]
-    except (OSError, ValueError, KeyError):
+        executed = files.read_json(path, shape, "run it again")
+    except R2DError:
         return None
+    seconds = executed["metadata"]["papermill"]["duration"]
     return None if seconds is None else seconds / 60

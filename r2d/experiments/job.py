@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from r2d import data, env
+from r2d.errors import R2DError
 from r2d.method import objective
 from r2d.models.decode import Decoder, prediction
 from r2d.models.load import count_parameters, load_model, load_tokenizer, save_model
@@ -72,16 +73,18 @@ def untrained(job: Job, labels: Sequence[str]) -> Decoder:
     """The network as its training begins: the backbone, or the stage 1 that it goes on from."""
     tokenizer = load_tokenizer(job.backbone)
     model = load_model(job.backbone, job.tuning, job.lora, job.train.dropout, job.start)
-    return Decoder(model, tokenizer, labels, job.limits, job.decode_batch)
+    limit = job.source.max_label_tokens
+    return Decoder(model, tokenizer, labels, job.limits, job.decode_batch, limit)
 
 
 def _network(job: Job, loaded: data.Dataset, folder: Path, is_main: bool) -> tuple[list, dict]:
     """Train one network and decode the test set."""
-    goal = objective.named(job.objective, job.objective_overrides)
+    optimised = objective.named(job.objective, job.objective_overrides)
     decoder = untrained(job, loaded.labels)
+    _expect_writable_labels(decoder, loaded)
     model = decoder.model
     fingerprint = f"{job.fingerprint} {loaded.fingerprint}"
-    trainer = Trainer(model, decoder, goal, job.train, job.seed, folder, fingerprint)
+    trainer = Trainer(model, decoder, optimised, job.train, job.seed, folder, fingerprint)
     outcome = trainer.fit(loaded.train, loaded.validation, job.title)
     if not is_main:
         return [], {}
@@ -93,12 +96,21 @@ def _network(job: Job, loaded: data.Dataset, folder: Path, is_main: bool) -> tup
         "quantisation": "nf4, double" if job.tuning == "qlora" else None,
     }
     began = time.perf_counter()
-    predictions = decoder.predict(loaded.test, goal, job.labels) if goal.predicts else []
+    predictions = decoder.predict(loaded.test, optimised, job.labels) if optimised.predicts else []
     decoded = time.perf_counter()
-    if predictions and goal.explains:
-        decoder.probe(loaded.test, predictions, goal, job.labels)
+    if predictions and optimised.explains:
+        decoder.probe(loaded.test, predictions, optimised, job.labels)
     probed = time.perf_counter()
     return predictions, record | {
         "test_seconds": decoded - began,
         "probe_seconds": probed - decoded,
     }
+
+
+def _expect_writable_labels(decoder: Decoder, loaded: data.Dataset) -> None:
+    """Refuse a label that would count as invalid for ever."""
+    for split, records in loaded.splits.items():
+        fault = decoder.label_fault(records)
+        if fault:
+            place, reason = fault
+            raise R2DError(f"Dataset {loaded.name}, record {place + 1} of {split}: {reason}.")

@@ -12,11 +12,12 @@ from r2d import paths
 from r2d.errors import R2DError
 
 # papermill gives a default as Python source; the literals used here are YAML but for these.
+SAYS_ITSELF = ("R2DError", "AssertionError")  # sentences of ours, which quote no note
 CONSTANTS = {"True": "true", "False": "false", "None": "null"}
 
 
 def execute(name: str, out: Path, parameters: dict[str, Any]) -> None:
-    """Run notebook `name` into `out`.
+    """Run notebook `name` into `out`, which only its owner can read: it may show cases.
 
     A failed one is left there with its error and raises papermill's exception. Raises `R2DError`
     for an unknown notebook or parameter.
@@ -25,11 +26,12 @@ def execute(name: str, out: Path, parameters: dict[str, Any]) -> None:
     from jupyter_client.manager import AsyncKernelManager
 
     source = paths.NOTEBOOKS / f"{name}.ipynb"
-    if not source.is_file():
-        known = sorted(path.stem for path in paths.NOTEBOOKS.glob("*.ipynb"))
+    known = sorted(path.stem for path in paths.NOTEBOOKS.glob("*.ipynb"))
+    if name not in known:
         raise R2DError(f"There is no notebook {name!r}; choose one of {', '.join(known)}.")
     check(source, parameters)
     out.parent.mkdir(parents=True, exist_ok=True)
+    paths.keep_private(out)
     with tempfile.TemporaryDirectory(dir="/tmp") as folder:  # a socket's path must be short
         # Of kernels that start together two may be given one port, and the second dies: no ports.
         sockets = {"transport": "ipc", "ip": f"{folder}/kernel"}
@@ -47,13 +49,17 @@ def execute(name: str, out: Path, parameters: dict[str, Any]) -> None:
 
 
 def run(name: str, out: Path, parameters: dict[str, Any]) -> int:
-    """Run a notebook for a command: 0 when every cell ran, 1 with a sentence when one failed."""
+    """Run a notebook for a command: 0 when every cell ran, 1 with a sentence when one failed.
+
+    What an error says that is not ours is left in the notebook: it may quote a note.
+    """
     from papermill.exceptions import PapermillExecutionError
 
     try:
         execute(name, out, parameters)
     except PapermillExecutionError as error:
-        reason = f"{error.ename}: {error.evalue}"
+        reason = f"{error.ename}: "
+        reason += error.evalue if error.ename in SAYS_ITSELF else f"{out} has its message."
         print(f"{name} failed in cell {error.exec_count}: {reason}", file=sys.stderr)
         return 1
     return 0

@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any
 import yaml
 from safetensors import SafetensorError
 
-from r2d import data, env, paths, provenance
+from r2d import data, env, hashes, paths, provenance
 from r2d.errors import R2DError
+from r2d.experiments import directory
 from r2d.method.objective import OBJECTIVES, Objective, named
+from r2d.models import assets
 from r2d.recipes import Recipe
 from r2d.recipes.settings import LoraSettings
 
@@ -101,15 +103,25 @@ class Run:
         return provenance.digest(self.settings, *measured)
 
     def read(self) -> dict:
-        """`config`, `env`, `metrics`, `log` and `predictions` of the finished run."""
-        return read(self.folder)
+        """`config`, `env`, `metrics`, `log` and `predictions` of the finished run.
+
+        Damaged metrics are made again; raises `R2DError` for other damage.
+        """
+        damaged = (self.folder / directory.METRICS).is_file() and not directory.metrics_key(
+            self.folder
+        )
+        if damaged and directory.has_settings(self.folder, self.settings):
+            with _to_disk(self.folder), _alone(self.folder):
+                self._write_metrics(self.folder)
+        return directory.read(self.folder)
 
     def execute(self) -> Path:
         """Do the run unless it is finished, resume it if it was killed; returns its directory.
 
         A finished run made under other settings, or of other data, is replaced only when the new
-        one is whole. When only the metrics' code or settings changed, only `metrics.json` is made
-        again. Raises `R2DError` while another process does it.
+        one is whole. When only the metrics' code or settings changed, or they are damaged, only
+        `metrics.json` is made again. Raises `R2DError` while another process does it, and for
+        other damage to the run, which is not trained again unasked.
         """
         for name, known in (
             (self.dataset, self.recipe.datasets),
@@ -120,15 +132,10 @@ class Run:
                     f"Profile {self.recipe.profile} has no {name!r}; choose one of "
                     f"{', '.join(known)}."
                 )
-        try:
+        with _to_disk(self.folder):
             if not self._is_current():
                 with _alone(self.folder):
                     self._bring_up_to_date()
-        except (OSError, SafetensorError) as error:
-            raise R2DError(
-                f"{self.folder} could not be written ({error}); free space there or set R2D_HOME "
-                "to another disk, then rerun."
-            ) from error
         return self.folder
 
     def untrained(self, labels: Sequence[str]) -> "Decoder":
@@ -143,33 +150,41 @@ class Run:
         return self.folder.with_name(f".{self.folder.name}.part")
 
     def _is_current(self) -> bool:
-        made = _same(self.folder / "config.yaml", self.settings)
-        return made and not _stale(self.folder / "metrics.json", self.key)
+        if not directory.has_settings(self.folder, self.settings):
+            return False
+        directory.expect_whole(self.folder)
+        measured = directory.metrics_key(self.folder) == self.key
+        return measured and hashes.are_recorded(self.folder)
 
     def _bring_up_to_date(self) -> None:
         # Killed before it had its name? Looked at first, as another process may give it now.
-        whole = _same(self._part / "config.yaml", self.settings)
-        if not _same(self.folder / "config.yaml", self.settings):
+        whole = directory.is_whole(self._part, self.settings)
+        if not directory.has_settings(self.folder, self.settings):
             if not whole:
                 self._make()
             if env.is_main_process():
                 _name(self._part, self.folder)
-        if env.is_main_process() and _stale(self.folder / "metrics.json", self.key):
-            self._write_metrics(self.folder)
+        if env.is_main_process():
+            if directory.metrics_key(self.folder) != self.key:
+                self._write_metrics(self.folder)
+            if not hashes.are_recorded(self.folder):  # made before there were any
+                directory.record(self.folder)
 
     def _make(self) -> None:
-        """Train, predict and measure into the part; `config.yaml` comes last: it is whole then."""
+        """Train, predict and measure into the part; its hashes come last: it is whole then."""
         from r2d.experiments.job import perform
 
         part = self._part
-        (part / "config.yaml").unlink(missing_ok=True)
+        (part / hashes.LIST).unlink(missing_ok=True)
         predictions, record = perform(self._job(), part, env.is_main_process())
         if env.is_main_process():
             record = {**env.describe(), "note": self.recipe.note, **record, "title": self.title}
-            paths.write_lines(part / "predictions.jsonl", predictions)
-            paths.write(part / "env.json", json.dumps(record, indent=1))
+            paths.write_lines(part / directory.PREDICTIONS, predictions)
+            paths.write(part / directory.ENV, json.dumps(record, indent=1))
             self._write_metrics(part)
-            paths.write(part / "config.yaml", yaml.safe_dump(self.settings, sort_keys=False))
+            settings = yaml.safe_dump(self.settings, sort_keys=False)
+            paths.write(part / directory.CONFIG, settings)
+            directory.record(part)
 
     def _job(self) -> "Job":
         from r2d.experiments.job import Job
@@ -197,32 +212,35 @@ class Run:
     def _start_model(self) -> Path:
         """The model that this run goes on from, made under the present settings."""
         first = self.start
-        if not _same(first.folder / "config.yaml", first.settings):
+        if not directory.has_settings(first.folder, first.settings):
             raise R2DError(
                 f"There is no finished run of {first.method} at {first.folder} under these "
                 f"settings; run {first.method} first."
             )
-        return first.folder / "model"
+        directory.expect_whole(first.folder, directory.MODEL)
+        return first.folder / directory.MODEL
 
     def _write_metrics(self, folder: Path) -> None:
         from r2d.evaluation import metrics
 
-        predictions = _lines(folder / "predictions.jsonl")
-        labels = json.loads((folder / "env.json").read_text(encoding="utf-8"))["labels"]
+        predictions = directory.read_predictions(folder)
+        labels = directory.read_file(folder, directory.ENV)["labels"]
         measured = {}
         if predictions:
             measured = metrics.evaluate(predictions, labels, self.recipe.metrics)
+            measured = metrics.rounded(measured)
         text = json.dumps({"key": self.key, **measured}, indent=1, allow_nan=False)
-        paths.write(folder / "metrics.json", text)
+        paths.write(folder / directory.METRICS, text)
+        hashes.record_again(folder, directory.METRICS)
 
 
 def training_code() -> str:
     """Changes when the code, cards or base change that a run's model and predictions come from.
 
-    Not with recipes: what one means for a run is in the run's settings.
+    Not with recipes: what one means for a run is in the run's settings. The base counts by the
+    hashes of its files; raises `R2DError` where they are others.
     """
-    shipped = [*sorted(paths.CARDS.glob("*.yaml"))]
-    shipped += sorted(p for p in paths.BASE.glob("*.*") if p.suffix != ".md")
+    shipped = [*sorted(paths.CARDS.glob("*.yaml")), assets.base() / hashes.LIST]
     made_by = provenance.code("r2d.experiments.job", without="r2d.recipes")
     return provenance.digest(made_by, provenance.files(shipped))
 
@@ -232,34 +250,37 @@ def metrics_code() -> str:
     return provenance.code("r2d.evaluation.metrics", without="r2d.recipes")
 
 
-def read(folder: Path) -> dict:
-    """`config`, `env`, `metrics`, `log` and `predictions` of a finished run directory."""
-    if not (folder / "metrics.json").is_file():
-        raise R2DError(
-            f"There is no finished run at {folder}; run its notebook or `./run_all.sh` first."
-        )
-    return {
-        "config": yaml.safe_load((folder / "config.yaml").read_text(encoding="utf-8")),
-        "env": json.loads((folder / "env.json").read_text(encoding="utf-8")),
-        "metrics": json.loads((folder / "metrics.json").read_text(encoding="utf-8")),
-        "log": _lines(folder / "log.jsonl"),
-        "predictions": _lines(folder / "predictions.jsonl"),
-    }
-
-
 def load_decoder(folder: Path) -> "tuple[Decoder, Objective]":
-    """The trained model of a finished run, ready to decode; returns (decoder, objective)."""
+    """The trained model of a finished run, ready to decode; returns (decoder, objective).
+
+    Raises `R2DError` for a damaged run.
+    """
     from r2d.models.decode import Decoder
     from r2d.models.load import load_model, load_tokenizer
 
-    run = read(folder)
+    run = directory.read(folder)
+    directory.expect_whole(folder, directory.MODEL)
     settings, method = run["config"], run["config"]["method"]
-    tokenizer = load_tokenizer(str(folder / "model"))
+    tokenizer = load_tokenizer(str(folder / directory.MODEL))
     lora = LoraSettings(**settings["lora"] or {})
-    model = load_model(settings["backbone"], method["tuning"], lora, 0.0, folder / "model")
+    model = load_model(settings["backbone"], method["tuning"], lora, 0.0, folder / directory.MODEL)
     objective = named(method["objective"], method["objective_overrides"])
     limits, batch = tuple(settings["limits"]), settings["decode"]["batch"]
-    return Decoder(model, tokenizer, run["env"]["labels"], limits, batch), objective
+    open_limit = settings["dataset"].get("max_label_tokens", 64)
+    labels = run["env"]["labels"]
+    return Decoder(model, tokenizer, labels, limits, batch, open_limit), objective
+
+
+@contextmanager
+def _to_disk(folder: Path) -> Iterator[None]:
+    """A disk that takes nothing more is one sentence; what can't be read says so itself."""
+    try:
+        yield
+    except (OSError, SafetensorError) as error:
+        raise R2DError(
+            f"{folder} could not be written ({error}); free space there or set R2D_HOME to another "
+            "disk, then rerun."
+        ) from error
 
 
 @contextmanager
@@ -301,19 +322,3 @@ def _content(backbone: str | None) -> str | None:
     if backbone and Path(backbone).is_dir():
         return provenance.checkpoint(Path(backbone))
     return None
-
-
-def _same(path: Path, wanted: dict) -> bool:
-    return path.is_file() and yaml.safe_load(path.read_text(encoding="utf-8")) == wanted
-
-
-def _stale(path: Path, key: str) -> bool:
-    return not path.is_file() or json.loads(path.read_text(encoding="utf-8"))["key"] != key
-
-
-def _lines(path: Path) -> list[dict]:
-    if not path.is_file():
-        return []
-    # Not splitlines(): a text may hold U+2028.
-    lines = path.read_text(encoding="utf-8").split("\n")
-    return [json.loads(line) for line in lines if line]

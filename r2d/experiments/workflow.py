@@ -1,17 +1,20 @@
 """The workflow over the notebooks: what is asked of Snakemake, what is shown of it, how it ends."""
 
+import fcntl
 import json
 import os
 import signal
 import subprocess
 import sys
+import tempfile
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cached_property
 from io import RawIOBase
 from pathlib import Path
-from typing import Any
+from typing import IO, Any
 from urllib.parse import quote
 
 from r2d import paths, recipes
@@ -117,14 +120,16 @@ def whole_number(option: str, text: str | None, least: int = 0) -> int | None:
 
 def start(plan: Plan) -> int:
     """Run every notebook that is out of date; 0 when done, 1 on a failure, 130 when stopped."""
+    expect_room()
     name = plan.recipe.profile
     log = _new_log(paths.runs(name) / "logs")
     print(f"Profile {name}; how far each notebook is: tail -f {log.parent}/*.log", flush=True)
     began = time.monotonic()
     # Snakemake cancels a cluster's jobs on INT; it would wait for them on TERM.
     ending = signal.SIGINT if plan.on else signal.SIGTERM
-    with ProcessGroup(plan.command, paths.ROOT, plan.environment, ending) as group:
-        lines = _follow(group, log)
+    with _living(plan) as mark:
+        with ProcessGroup(plan.command, paths.ROOT, plan.environment, ending, mark) as group:
+            lines = _follow(group, log)
     minutes, seconds = divmod(int(time.monotonic() - began), 60)
     took = f"{minutes} min {seconds} s"
     if group.stopped:
@@ -162,6 +167,55 @@ def unlock(plan: Plan) -> int:
     """Release the lock that a killed run left; Snakemake's exit status."""
     command = [*plan.command, "--unlock"]
     return subprocess.run(command, cwd=paths.ROOT, env=plan.environment).returncode
+
+
+def expect_room() -> None:
+    """Raise `R2DError` where HOME or TMPDIR cannot be written, which kernels and libraries do."""
+    for name in ("HOME", "TMPDIR"):
+        folder = os.environ.get(name)
+        try:
+            if folder:
+                tempfile.TemporaryFile(dir=folder).close()
+        except OSError:
+            raise R2DError(
+                f"{name} is {folder}, which cannot be written: set {name} to a folder of yours, "
+                "then run again."
+            ) from None
+
+
+@contextmanager
+def _living(plan: Plan) -> Iterator[Sequence[int]]:
+    """Mark a workflow as alive: gives the open files that hold the mark while a process has them.
+
+    Snakemake's locks are left by a killed run; where none lives any more they are released first.
+    """
+    folder = paths.ROOT / ".snakemake"
+    try:
+        folder.mkdir(exist_ok=True)
+        file = (folder / "r2d-alive.lock").open("w")
+        alone = _try_lock(file, fcntl.LOCK_EX)
+        if alone and any(folder.glob("locks/*")):
+            subprocess.run(
+                [*plan.command, "--unlock"],
+                cwd=paths.ROOT,
+                env=plan.environment,
+                capture_output=True,
+            )
+        _try_lock(file, fcntl.LOCK_SH)
+    except OSError:  # a project that cannot be written: Snakemake says so
+        yield ()
+        return
+    with file:
+        yield (file.fileno(),)
+
+
+def _try_lock(file: IO, how: int) -> bool:
+    """Whether a lock could be had; a disk without locks has none to give."""
+    try:
+        fcntl.flock(file, how | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
 
 
 def _new_log(folder: Path) -> Path:

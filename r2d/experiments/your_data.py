@@ -8,13 +8,14 @@ from pathlib import Path
 from typing import Any
 
 from r2d import paths, recipes
-from r2d.data import Record, files, tables
-from r2d.data.record import as_text, options, raw_category
+from r2d.data import Record, files, inline_options, tables
+from r2d.data.record import as_text, folded, options, raw_category, text_fault
 from r2d.errors import R2DError
 
 NOTEBOOK = "09_your_dataset"
 NAME = "yours"  # what the dataset is called in the recipe
 FIELDS = ("question", "label", "rationale")
+LABELS, OPTIONS_FROM = f"datasets.{NAME}.labels", f"datasets.{NAME}.options_from"
 # Invented support tickets: where each was sent, and why.
 EXAMPLE = paths.CARDS / "example_tickets.csv"
 TITLES = {"stage1": "Stage 1", "sft": "SFT", "r2d": "R2D"}
@@ -25,8 +26,9 @@ TUNING_SUFFIXES = {"full": "", "lora": " (LoRA)", "qlora": " (QLoRA)"}
 class Table:
     """A user's rows as texts by field, and where they came from.
 
-    A field without a column is empty in every row. Where the files have a column `candidates`,
-    each row has its own options there (none if they are not 2 or more texts).
+    A field without a column is empty in every row. Where the files have a column `candidates`, or
+    the questions their options after `options_from`, each row has its own options there (none if
+    they are not 2 or more texts); not with `open_labels`, which may be any text.
     """
 
     train_file: str
@@ -35,6 +37,8 @@ class Table:
     train: list[dict[str, Any]]
     test: list[dict[str, Any]]
     digest: str
+    options_from: str | None = None
+    open_labels: bool = False
 
     @property
     def explained(self) -> int:
@@ -48,11 +52,14 @@ def read_table(
     question: str = "question",
     label: str = "label",
     rationale: str = "rationale",
+    options_from: str | None = None,
+    open_labels: bool = False,
 ) -> Table:
     """The table in a file (CSV, TSV, JSON, JSONL, Parquet) or hub dataset.
 
-    An empty `rationale` says that there is none. Raises `R2DError` for an absent file or column,
-    one column used twice, and labels that can't be learned.
+    An empty `rationale` says that there is none. `options_from` is what stands before the options
+    in a question; with `open_labels` a label may be any text. Raises `R2DError` for an absent file
+    or column, one column used twice, and labels that can't be learned.
     """
     named = {"question": question, "label": label, "rationale": rationale}
     columns = {field: column for field, column in named.items() if column}
@@ -64,11 +71,34 @@ def read_table(
             "Training and test file are the same file: leave the test file out, and a part is held "
             "back by itself."
         )
-    train = _rows(train_path, columns)
-    test = _rows(test_path, columns) if test_path else []
-    _expect_learnable(Path(train_path).name, columns["label"], train)
+    if open_labels and options_from:
+        raise R2DError("Open labels are not chosen from options: leave one of the two out.")
+    train = _rows(train_path, columns, options_from, open_labels)
+    test = _rows(test_path, columns, options_from, open_labels) if test_path else []
+    file = Path(train_path).name
+    if options_from:
+        _expect_options(file, options_from, train)
+    _expect_learnable(file, columns["label"], train, open_labels)
     digest = files.digest(files.find(path) for path in (train_path, test_path) if path)
-    return Table(train_path, test_path, columns, train, test, digest)
+    return Table(train_path, test_path, columns, train, test, digest, options_from, open_labels)
+
+
+def label_overrides(labels: str, options_from: str) -> dict[str, str]:
+    """How labels are meant, as overrides of a recipe: `closed` or `open`, and where options are."""
+    overrides = {}
+    if labels != "closed":
+        overrides[LABELS] = labels
+    if options_from:
+        overrides[OPTIONS_FROM] = options_from
+    return overrides
+
+
+def label_options(overrides: dict[str, Any]) -> dict[str, Any]:
+    """The same as arguments of `read_table`, from a recipe's overrides."""
+    return {
+        "options_from": overrides.get(OPTIONS_FROM),
+        "open_labels": overrides.get(LABELS) == "open",
+    }
 
 
 def recipe(
@@ -135,6 +165,10 @@ def _entry(table: Table) -> dict[str, Any]:
     }
     if not all(row["rationale"] for row in table.train + table.test):
         entry["missing_rationale"] = "label only"
+    if table.options_from:
+        entry["options_from"] = table.options_from
+    if table.open_labels:
+        entry["labels"] = "open"
     return entry
 
 
@@ -162,8 +196,10 @@ def _expect_distinct(columns: dict[str, str]) -> None:
             )
 
 
-def _rows(path: str, columns: dict[str, str]) -> list[dict[str, Any]]:
-    """A file's rows as texts, those that are no text or not there as empty ones."""
+def _rows(
+    path: str, columns: dict[str, str], options_from: str | None, open_labels: bool
+) -> list[dict[str, Any]]:
+    """A file's rows as texts; what is no text, can't be learned from or is not there is empty."""
     cures = {
         "rationale": "If there are no rationales, give an empty name: the label alone is learned "
         "then."
@@ -171,20 +207,39 @@ def _rows(path: str, columns: dict[str, str]) -> list[dict[str, Any]]:
     fields, rows = tables.read(
         files.find(path), columns | {"candidates": "candidates"}, columns, cures
     )
+    if options_from:
+        rows = inline_options.read_out(rows, options_from)
     texts = []
     for _, values in rows:
         values = values or {}
-        row: dict[str, Any] = {field: as_text(values.get(field)) or "" for field in FIELDS}
-        if "candidates" in fields:
-            row["candidates"] = options(values.get("candidates")) or ()
+        row: dict[str, Any] = {field: _sound(values.get(field)) for field in FIELDS}
+        if options_from or ("candidates" in fields and not open_labels):
+            known = options(values.get("candidates")) or ()
+            row["candidates"] = () if any(map(text_fault, known)) else known
         texts.append(row)
     return texts
 
 
-def _expect_learnable(file: str, column: str, rows: list[dict[str, Any]]) -> None:
+def _sound(value: Any) -> str:
+    text = as_text(value) or ""
+    return "" if text_fault(text) else text
+
+
+def _expect_options(file: str, marker: str, rows: list[dict[str, Any]]) -> None:
+    """Refuse a marker after which no question has options."""
+    if not any(row["candidates"] for row in rows):
+        raise R2DError(
+            f"{file}: no question has options after {marker!r}: write them as A. ... B. ..., or "
+            "mend what should stand before them."
+        )
+
+
+def _expect_learnable(
+    file: str, column: str, rows: list[dict[str, Any]], open_labels: bool
+) -> None:
     """Refuse a label column of which nothing can be learned."""
     labels = [label for label in map(raw_category, rows) if label]
-    classes = {label.casefold() for label in labels}
+    classes = {folded(label) for label in labels}
     if not classes and any(row["label"] for row in rows):
         raise R2DError(
             f"{file}: no row's label (column {column!r}) is among its own candidates: write the "
@@ -206,9 +261,11 @@ def _expect_learnable(file: str, column: str, rows: list[dict[str, Any]]) -> Non
             f"{file}: column {column!r} has one label only, so there is nothing to decide: name "
             "another column."
         )
-    if 2 * len(classes) > len(labels):
+    if 2 * len(classes) > len(labels) and not open_labels:
         raise R2DError(
             f"{file}: column {column!r} has {len(classes)} different labels in {len(labels)} rows, "
-            "too few to learn any: if it holds notes, name the label column, otherwise give more "
-            "rows a label."
+            "too few to learn any: if it holds notes, name the label column; if each row has "
+            "options of its own, give them in a column `candidates`, or read them out of the "
+            "question (--options-from 'Answer Choices:'); else give more rows a label, or learn "
+            "labels as free text (--labels open)."
         )

@@ -5,10 +5,10 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import islice
 from string import Formatter
 from typing import Annotated, Any, Literal
 
-import yaml
 from pydantic import (
     BaseModel,
     BeforeValidator,
@@ -18,13 +18,17 @@ from pydantic import (
     model_validator,
 )
 
-from r2d import paths
-from r2d.errors import R2DError
+from r2d import files, paths
+from r2d.data.record import canonical
+from r2d.errors import R2DError, in_one_sentence
 from r2d.llms.chat import Chat
-from r2d.llms.types import Answer, Message
+from r2d.llms.completion import distinct
+from r2d.llms.types import Answer, Message, Text
 from r2d.recipes.settings import Settings
 
 Shot = tuple[dict, dict]  # the fields of a worked example and its answer
+LONGEST = 50_000  # characters of an answer that are read; a longer one is none
+STARTS = 20  # places in an answer where an object may begin that are tried
 
 
 class Item(Settings):
@@ -58,7 +62,7 @@ class Item(Settings):
         if self.enum:
             spelled = BeforeValidator(lambda text: _as_spelled(text, self.enum))
             return Annotated[Literal[self.enum], spelled]
-        return Annotated[str, Field(min_length=1)]
+        return Annotated[Text, Field(min_length=1)]
 
     def described(self) -> str:
         """What kind of value it is, in words."""
@@ -140,7 +144,8 @@ class Template(Settings):
     def parse(self, text: str) -> dict[str, Any] | None:
         """The first JSON object in an answer, checked and without other keys.
 
-        None when there is none that fits.
+        None when there is none that fits: nor in an answer that is too long to search, or in which
+        a key stands twice.
         """
         value = _first_object(text.rpartition("</think>")[2])
         if value is None:
@@ -208,11 +213,16 @@ def template(task: str, version: str = "v1") -> Template:
         raise R2DError(
             f"There is no prompt {task}/{version} in {paths.PROMPTS}: choose one of {known}."
         )
+    broken = "The prompt file is broken"
     try:
-        content = yaml.safe_load(path.read_text(encoding="utf-8"))
+        content = files.read_yaml(path, {str: object}, "mend it there, or get it again")
         return Template(name=f"{task}/{version}", **content)
-    except (yaml.YAMLError, ValidationError, ValueError, TypeError) as error:
-        raise R2DError(f"The prompt file {path} is broken: {error}") from None
+    except ValidationError as error:
+        raise R2DError(f"{broken}: in {path} {in_one_sentence(error)}") from None
+    except TypeError:  # of a key that is no text, or that is `name`
+        raise R2DError(f"{broken}: {path} has a key that is not known; remove it.") from None
+    except R2DError as error:
+        raise R2DError(f"{broken}: {error}") from None
 
 
 def ask_all(
@@ -262,11 +272,21 @@ def _checked_model(items: tuple[Item, ...]) -> type[BaseModel]:
 
 
 def _first_object(text: str) -> dict | None:
-    for start in re.finditer("{", text):
+    """The first JSON object in a text.
+
+    None without one: also where the text is longer than `LONGEST`, or none of the first `STARTS`
+    places will do, so that a text made to be slow to read takes no longer than others.
+    """
+    if len(text) > LONGEST:
+        return None
+    decoder = json.JSONDecoder(strict=False, object_pairs_hook=distinct)
+    for start in islice(re.finditer(r"\{(?=[ \t\n\r]*[\"}])", text), STARTS):
         try:
-            value, _ = json.JSONDecoder(strict=False).raw_decode(text, start.start())
-        except (ValueError, RecursionError):
+            value, _ = decoder.raw_decode(text, start.start())
+        except (json.JSONDecodeError, RecursionError):
             continue
+        except ValueError:  # a key that stands twice: what is meant can't be told
+            return None
         return value
     return None
 
@@ -281,8 +301,7 @@ def _as_spelled(text, options: Sequence[str]):
     """The option that `text` is but for case, outer blanks, quotes and a full stop."""
     if not isinstance(text, str):
         return text
-    known = {option.casefold(): option for option in options}
-    return known.get(text.strip(" \t\n\"'.").casefold(), text)
+    return canonical(text.strip(" \t\n\"'."), options) or text
 
 
 def _harmless(text: str) -> str:

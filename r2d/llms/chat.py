@@ -121,6 +121,7 @@ class Chat:
 
             try:
                 if todo:
+                    self._cache.expect_to_write()
                     run(todo, keep)
             finally:
                 self.totals.seconds += time.perf_counter() - started
@@ -138,7 +139,7 @@ class Chat:
 
 
 def _backend(settings: LlmSettings) -> Backend:
-    """The settings' backend; what it needs (torch, the openai client) is imported only here."""
+    """The settings' backend; what it needs (torch, an HTTP client) is imported only here."""
     if settings.backend == "local":
         from r2d.llms.local import Local
 

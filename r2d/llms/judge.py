@@ -9,10 +9,10 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 import pandas as pd
-from pandas.io.formats.style import Styler
 from sklearn.metrics import cohen_kappa_score
 
 from r2d import data, paths
+from r2d.data.formats import open_table
 from r2d.errors import R2DError
 from r2d.evaluation import stats
 from r2d.experiments import grid
@@ -148,7 +148,7 @@ def judge_runs(
     for dataset, part in graded.groupby("dataset", sort=False):
         file = paths.runs(recipe.profile) / dataset / "judge" / f"{recipe.judge.llm}.jsonl"
         file.parent.mkdir(parents=True, exist_ok=True)
-        part.to_json(file, orient="records", lines=True)
+        paths.write_notes(file, part.to_json(orient="records", lines=True))
     return graded
 
 
@@ -223,25 +223,32 @@ def _human_grades(file: Path) -> pd.DataFrame:
         raise R2DError(
             f"{file} is not there: give a CSV with columns id, method, criterion, score."
         )
-    human = pd.read_csv(file, dtype={"id": str, "method": str, "criterion": str})
-    missing = {"id", "method", "criterion", "score"} - set(human)
+    columns, rows = open_table(file)
+    missing = {"id", "method", "criterion", "score"} - set(columns)
     if missing:
         raise R2DError(f"{file.name} has no column {', '.join(sorted(missing))}: add it.")
-    unknown = sorted(set(human["criterion"]) - set(CRITERIA))
-    if unknown:
+    grades = [_human_grade(values, f"{file.name}, row {number}:") for number, values in rows]
+    return pd.DataFrame(grades, columns=columns)
+
+
+def _human_grade(values: dict | None, place: str) -> dict:
+    """One row of people's grades, checked; a problem is said without its cells."""
+    if values is None:
+        raise R2DError(f"{place} it is not a whole record; give it the fields the other rows have.")
+    if values["criterion"] not in CRITERIA:
         raise R2DError(
-            f"{file.name} has criterion {unknown[0]!r}; the rubric's are {', '.join(CRITERIA)}."
+            f"{place} its criterion is not one of the rubric's, which are {', '.join(CRITERIA)}: "
+            "mend it."
         )
-    if not human["score"].isin(list(SCALE)).all():
-        raise R2DError(f"{file.name} has a score that is not a whole number from 1 to 5: mend it.")
-    return human
-
-
-def greyed(scores: pd.DataFrame) -> Styler:
-    """The table for people, with the rows of a judge that failed in grey."""
-    columns = scores.drop(columns=["method", "qualified"])
-    styled = columns.style.hide().format(precision=2, na_rep="–")
-    return styled.set_properties(subset=(~scores["qualified"], slice(None)), color="#999999")
+    try:
+        score = float(values["score"])
+        numbers = {"seed": int(values["seed"])} if "seed" in values else {}
+    except (TypeError, ValueError):
+        raise R2DError(f"{place} its score or seed is no number: mend it.") from None
+    if score not in SCALE:
+        raise R2DError(f"{place} its score is not a whole number from 1 to 5: mend it.")
+    names = {name: str(values[name]) for name in ("id", "method")}
+    return values | names | numbers | {"score": int(score)}
 
 
 def kappa(a: Sequence[int], b: Sequence[int]) -> float:

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from jinja2 import TemplateError
 from llguidance import LLTokenizer
 from torch import Tensor, nn
 from transformers.cache_utils import DynamicCache, DynamicLayer
@@ -140,6 +141,7 @@ class Opening:
 class LocalLlm:
     """A model in memory, its tokenizer, the ids that end an answer, a grammar's view of them."""
 
+    name: str
     model: nn.Module
     tokenizer: Any
     ends: set[int]
@@ -164,9 +166,18 @@ class LocalLlm:
 
         Models that think aloud are asked not to.
         """
-        texts = self.tokenizer.apply_chat_template(
-            list(conversations), tokenize=False, add_generation_prompt=True, enable_thinking=False
-        )
+        try:
+            texts = self.tokenizer.apply_chat_template(
+                list(conversations),
+                tokenize=False,
+                add_generation_prompt=True,
+                enable_thinking=False,
+            )
+        except TemplateError:  # its text may quote the conversation
+            raise R2DError(
+                f"The chat template of {self.name!r} is broken, or takes no system message: choose "
+                "another model, or ask a server."
+            ) from None
         return self.tokenizer(texts, add_special_tokens=False)["input_ids"]
 
     def targets(self, texts: Sequence[str]) -> list[list[int]]:
@@ -179,7 +190,9 @@ class LocalLlm:
     ) -> list[list[int]]:
         """The ids that are written greedily after each prompt, as far as the longest goes."""
         ids, mask = self._left_padded(prompts, opening.length)
-        processors = [SchemaProcessor(self.tokens, schema, len(prompts))] if schema else []
+        processors = [self._expect_numbers]
+        if schema:
+            processors.append(SchemaProcessor(self.tokens, schema, len(prompts)))
         written = self.model.generate(
             input_ids=ids,
             attention_mask=mask,
@@ -218,8 +231,19 @@ class LocalLlm:
         flat = pad([target for each in targets for target in each], IGNORE, ids.device)
         network = DecoderOnly(self.model, self.tokenizer)
         logits = network.after(read, torch.tensor(owners, device=ids.device), flat)
-        values = iter((-token_losses(logits, flat).sum(1)).tolist())
+        sums = -token_losses(logits, flat).sum(1)
+        self._expect_numbers(flat, sums)
+        values = iter(sums.tolist())
         return [[next(values) for _ in each] for each in targets]
+
+    def _expect_numbers(self, ids: Tensor, values: Tensor) -> Tensor:
+        """The values, logits or their sums; one that is no number would choose in silence."""
+        if values.isnan().any():
+            raise R2DError(
+                f"The chat model {self.name!r} gives probabilities that are no numbers: its "
+                "weights are damaged; get it again."
+            )
+        return values
 
     def _left_padded(self, prompts: list[list[int]], shared: int) -> tuple[Tensor, Tensor]:
         """Ids and mask, both (rows, longest); the padding follows the `shared` first tokens."""
@@ -269,27 +293,16 @@ def load_llm(settings: LlmSettings) -> LocalLlm:
 
 
 def _read(settings: LlmSettings) -> LocalLlm:
-    from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig
-    from transformers.utils import logging
+    from transformers import GenerationConfig
 
-    logging.disable_progress_bar()
-    source, revision = settings.model, settings.revision
-    if source in assets.ASSETS:
-        source = str(assets.converted(source))
-    try:
-        tokenizer = AutoTokenizer.from_pretrained(source, revision=revision)
-        model = AutoModelForCausalLM.from_pretrained(
-            source, revision=revision, use_safetensors=True, **_precision(source, revision)
-        )
-    except (OSError, ValueError) as error:
-        raise R2DError(
-            f"The chat model {settings.model!r} could not be loaded: it is neither a causal "
-            "model's folder here nor one a model hub gave (safetensors only); check `llms` in the "
-            "recipe and the network, or ask a server instead."
-        ) from error
+    tokenizer, model = _from_pretrained(settings)
     if tokenizer.chat_template is None:
         raise R2DError(
             f"The model {settings.model!r} has no chat template: choose an instruction-tuned one."
+        )
+    if tokenizer.eos_token_id is None:
+        raise R2DError(
+            f"The tokenizer of {settings.model!r} has no end token: choose another model."
         )
     tokenizer.pad_token = tokenizer.pad_token or tokenizer.eos_token
     stops = model.generation_config.eos_token_id
@@ -297,17 +310,59 @@ def _read(settings: LlmSettings) -> LocalLlm:
     # A model's own habits (sampling, penalties) would change the answers.
     model.generation_config = GenerationConfig()
     size = model.get_output_embeddings().out_features
-    return LocalLlm(model.eval(), tokenizer, ends, vocabulary(tokenizer, size, ends))
+    tokens = vocabulary(tokenizer, size, ends)
+    return LocalLlm(settings.model, model.eval(), tokenizer, ends, tokens)
 
 
-def _precision(source: str, revision: str | None) -> dict:
+def _from_pretrained(settings: LlmSettings) -> tuple[Any, nn.Module]:
+    """The tokenizer and the model; code that comes with them is never run."""
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+    from transformers.utils import logging
+
+    logging.disable_progress_bar()
+    source = settings.model
+    if source in assets.ASSETS:
+        source = str(assets.converted(source))
+    options = {"revision": settings.revision, "trust_remote_code": False}
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(source, **options)
+        options |= _precision(source, options)
+        model, report = AutoModelForCausalLM.from_pretrained(
+            source, use_safetensors=True, output_loading_info=True, **options
+        )
+    except (OSError, ValueError) as error:
+        raise R2DError(
+            f"The chat model {settings.model!r} could not be loaded: it is neither a causal "
+            "model's folder here nor one a model hub gave (safetensors only); check `llms` in the "
+            "recipe and the network, or ask a server instead."
+        ) from error
+    except (MemoryError, torch.OutOfMemoryError) as error:
+        raise R2DError(
+            f"The chat model {settings.model!r} does not fit into memory: choose a smaller one, or "
+            "ask a server."
+        ) from error
+    except Exception as error:  # safetensors, tokenizers and torch each have their own
+        raise _damaged(settings, type(error).__name__) from error
+    if report["missing_keys"]:
+        raise _damaged(settings, f"no {min(report['missing_keys'])}")
+    return tokenizer, model
+
+
+def _damaged(settings: LlmSettings, problem: str) -> R2DError:
+    return R2DError(
+        f"The chat model {settings.model!r} is damaged, or is no causal model ({problem}): get "
+        "its folder again."
+    )
+
+
+def _precision(source: str, options: dict) -> dict:
     """How `from_pretrained` is to read the weights on this machine."""
     from transformers import AutoConfig
 
     if env.device() == "cpu":
         return {"dtype": torch.float32}
-    options = {"dtype": torch.bfloat16, "device_map": {"": env.device()}}
-    config = AutoConfig.from_pretrained(source, revision=revision)
+    precision = {"dtype": torch.bfloat16, "device_map": {"": env.device()}}
+    config = AutoConfig.from_pretrained(source, **options)
     if not hasattr(config, "quantization_config"):
-        options["quantization_config"] = four_bits()
-    return options
+        precision["quantization_config"] = four_bits()
+    return precision

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from r2d import paths
 from r2d.data import Record
+from r2d.data.record import folded
 from r2d.llms.ask import ask_all, template
 from r2d.llms.chat import Chat
 
@@ -63,16 +64,16 @@ def fault(text: str | None, label: str, labels: Sequence[str], question: str = "
         return "unreadable"
     if not text:
         return "empty"
-    folded = text.casefold()
-    words = folded.split()
+    text = folded(text)
+    words = text.split()
     if len(words) < FEWEST_WORDS:
         return "too short"
     if len(words) > MOST_WORDS:
         return "too long"
-    if " ".join(words).strip(".") in " ".join(question.casefold().split()):
+    if " ".join(words).strip(".") in " ".join(folded(question).split()):
         return "copies the case"
-    names_another = any(each.casefold() in folded for each in labels if each != label)
-    if names_another and label.casefold() not in folded:
+    names_another = any(folded(each) in text for each in labels if each != label)
+    if names_another and folded(label) not in text:
         return "contradicts the label"
     return None
 

@@ -6,7 +6,6 @@ URL it was set with. Without a URL nothing is sent anywhere: notes are sensitive
 """
 
 import logging
-import os
 import random
 import threading
 from collections.abc import Sequence
@@ -14,7 +13,6 @@ from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from email.utils import parsedate_to_datetime
 from time import time
 
-import openai
 from tenacity import (
     RetryCallState,
     Retrying,
@@ -24,13 +22,14 @@ from tenacity import (
 )
 
 from r2d.errors import R2DError
-from r2d.llms.types import Answer, Decoding, Keep, Message
+from r2d.llms.completion import read_completion
+from r2d.llms.endpoint import from_environment
+from r2d.llms.types import Answer, Decoding, Fault, Keep, Message
 from r2d.recipes.settings import LlmSettings
 
 TRIES = 6
 BASE_DELAY = 1.0  # seconds before the second try; doubled at each further one
 MAX_DELAY = 60.0
-TIMEOUT = 300.0  # seconds of silence while waiting for an answer
 GIVE_UP = 20  # calls in a row that failed for good: the server is down
 _WORTH_RETRYING = {408, 409, 429}  # of the statuses below 500
 
@@ -42,19 +41,10 @@ class Server:
 
     def __init__(self, settings: LlmSettings):
         self.settings = settings
-        for name in ("openai", "httpx2"):
-            # Below warnings they log prompts and addresses.
+        for name in ("httpx2", "httpcore2"):
+            # Below warnings they log addresses.
             logging.getLogger(name).setLevel(logging.WARNING)
-        prefix = "R2D_LLM" if os.environ.get("R2D_LLM_BASE_URL") else "OPENAI"
-        self._url_name, self._key_name = f"{prefix}_BASE_URL", f"{prefix}_API_KEY"
-        url = os.environ.get(self._url_name)
-        if not url:
-            raise R2DError(
-                f"No server is set for {settings.title}: set R2D_LLM_BASE_URL (and "
-                "R2D_LLM_API_KEY if it needs one)."
-            )
-        key = os.environ.get(self._key_name) or "none"
-        self._client = openai.OpenAI(base_url=url, api_key=key, max_retries=0, timeout=TIMEOUT)
+        self._endpoint = from_environment(settings.title)
 
     def identity(self) -> dict:
         """What the model is; not where it is served."""
@@ -87,7 +77,7 @@ class Server:
                 if failed_in_a_row >= GIVE_UP:
                     raise R2DError(
                         f"{failed_in_a_row} calls in a row failed, {answer.fault}: check "
-                        f"{self._url_name}, then run again."
+                        f"{self._endpoint.url_name}, then run again."
                     )
             except BaseException:
                 stop.set()  # at once, before another call begins
@@ -125,7 +115,7 @@ class Server:
             return Answer("", "fault", fault=f"{state.outcome.exception()} ({TRIES} tries)")
 
         retrying = Retrying(
-            retry=retry_if_exception_type(_PassingFault),
+            retry=retry_if_exception_type(Fault),
             wait=_delay,
             stop=stop_after_attempt(TRIES),
             sleep=sleep_using_event(stop),
@@ -136,50 +126,34 @@ class Server:
     def _ask_once(self, request: dict) -> Answer:
         """The server's answer.
 
-        Raises `_PassingFault` where another try may help, `R2DError` when the call is turned down.
+        Raises `Fault` where another try may help, `R2DError` when the call is turned down.
         """
-        try:
-            return _read(self._client.chat.completions.create(**request))
-        except openai.APIStatusError as error:
-            status = error.status_code
-            if status < 500 and status not in _WORTH_RETRYING:
-                raise self._refused(status) from None
-            seconds = seconds_asked_for(error.response.headers.get("retry-after"))
-            fault = _PassingFault(f"the server answered with status {status}", seconds)
-        except openai.APITimeoutError:
-            fault = _PassingFault("the server did not answer in time")
-        except openai.APIConnectionError:
-            fault = _PassingFault("the server could not be reached or hung up")
-        except (openai.APIResponseValidationError, _Unreadable, ValueError):
-            fault = _PassingFault("the server's answer could not be read")
-        raise fault
+        reply = self._endpoint.post(request)
+        status = reply.status
+        if 200 <= status < 300:
+            return read_completion(reply.body, reply.content_type)
+        if status >= 500 or status in _WORTH_RETRYING:
+            seconds = seconds_asked_for(reply.retry_after)
+            raise Fault(f"the server answered with status {status}", seconds)
+        raise self._refused(status)
 
     def _refused(self, status: int) -> R2DError:
         """A sentence of our own: a server may repeat the key or the prompt in its message."""
+        url_name, key_name = self._endpoint.url_name, self._endpoint.key_name
         advice = {
             400: "it may not know JSON schemas or a setting, or the prompt is longer than the "
             "model's context",
-            401: f"check {self._key_name}",
-            403: f"check what the key in {self._key_name} may use",
-            404: f"check the model's name in the recipe and {self._url_name}, which usually ends "
-            "in /v1",
+            401: f"check {key_name}",
+            403: f"check what the key in {key_name} may use",
+            404: f"check the model's name in the recipe and {url_name}, which usually ends in /v1",
             413: "the prompt is too long for it",
-        }.get(status, f"check {self._url_name} and the server's own log")
+        }.get(status, f"check {url_name} and the server's own log")
+        if status < 400:
+            advice = f"it points elsewhere, where nothing is sent; set {url_name} to the address "
+            advice += "that answers itself"
         return R2DError(
             f"The server turned down a call to {self.settings.title} (status {status}): {advice}."
         )
-
-
-class _PassingFault(Exception):
-    """A fault that another try may not meet, after `retry_after` seconds at least."""
-
-    def __init__(self, fault: str, retry_after: float = 0.0):
-        super().__init__(fault)
-        self.retry_after = retry_after
-
-
-class _Unreadable(Exception):
-    """A reply without what a chat completion must have."""
 
 
 def _delay(state: RetryCallState) -> float:
@@ -200,26 +174,6 @@ def seconds_asked_for(value: str | None) -> float:
             seconds = float(value)
         else:
             seconds = parsedate_to_datetime(value).timestamp() - time()
-    except ValueError:
+    except (ValueError, OverflowError):
         return 0.0
     return min(max(seconds, 0.0), 3600.0)
-
-
-def _read(reply) -> Answer:
-    """A server's reply as an answer, read as if nothing in it could be trusted."""
-    choices = getattr(reply, "choices", None)
-    if not isinstance(choices, list) or not choices:
-        raise _Unreadable
-    message = getattr(choices[0], "message", None)
-    if message is None:
-        raise _Unreadable
-    used = reply.usage
-    counts = (getattr(used, "prompt_tokens", 0) or 0, getattr(used, "completion_tokens", 0) or 0)
-    text = message.content if isinstance(message.content, str) else ""
-    if message.refusal or choices[0].finish_reason == "content_filter":
-        return Answer(text, "refusal", *counts)
-    if choices[0].finish_reason == "length":
-        return Answer(text, "length", *counts)
-    if not text.strip():
-        return Answer("", "fault", *counts, fault="the answer was empty")
-    return Answer(text, "stop", *counts)

@@ -2,9 +2,20 @@
 
 from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
-from typing import Protocol
+from typing import Annotated, Protocol
+
+from pydantic import AfterValidator
 
 Message = dict[str, str]  # {"role": "system" | "user" | "assistant", "content": text}
+
+
+def encodable(text: str) -> str:
+    """The text, if it can be written as UTF-8: not with half of a surrogate pair alone."""
+    text.encode()
+    return text
+
+
+Text = Annotated[str, AfterValidator(encodable)]
 
 
 @dataclass(frozen=True)
@@ -21,6 +32,14 @@ class Answer:
     tokens_out: int = 0
     cached: bool = False
     fault: str = ""
+
+
+class Fault(Exception):
+    """Why a call brought no answer, where another try may: after `retry_after` seconds at least."""
+
+    def __init__(self, reason: str, retry_after: float = 0.0):
+        super().__init__(reason)
+        self.retry_after = retry_after
 
 
 Keep = Callable[[int, Answer], None]

@@ -47,9 +47,9 @@ def ask(recipe: Recipe, name: str, llm: str, chat: Chat) -> pd.DataFrame:
     settings = recipe.zero_shot
     dataset = data.load(name, recipe.datasets[name])
     if not dataset.labels:
+        ours = "are open" if dataset.has_open_labels else "are each case's own"
         raise R2DError(
-            f"Chat models choose from one label set, but each case of {name} brings its own: leave "
-            f"{name} out."
+            f"Chat models choose from one label set, but the labels of {name} {ours}: leave it out."
         )
     records = dataset.test[: settings.cases]
     prompt = template("zero_shot", settings.prompt).choosing(label=dataset.labels)
@@ -259,5 +259,5 @@ def _write(
     }
     record |= {key: value for key, value in asdict(replies).items() if key != "answers"}
     paths.write_lines(folder / "predictions.jsonl", predictions)
-    paths.write(folder / "metrics.json", json.dumps(measured, indent=1))
+    paths.write(folder / "metrics.json", json.dumps(metrics.rounded(measured), indent=1))
     paths.write(folder / "env.json", json.dumps(record, indent=1))

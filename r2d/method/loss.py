@@ -94,7 +94,8 @@ def loss(model: Model, batch: Batch, objective: Objective, step: int, steps: int
     p = objective.sampling_probability_at(step, steps)
 
     # Task-level scheduled sampling: where its coin asks, an example is explained under the label
-    # that the model itself would give now, right or wrong. The target stays the gold rationale.
+    # that the model itself would give now, right or wrong. The target stays the gold rationale;
+    # where there is none, nothing is explained and no label is needed.
     asked = (batch.coins < p).tolist()
     sampled = [ask and bool(case.rationale) for ask, case in zip(asked, batch.cases, strict=True)]
     prompted = _labels(model, batch.cases, sampled, objective.sample_in_train_mode)
@@ -109,7 +110,7 @@ def loss(model: Model, batch: Batch, objective: Objective, step: int, steps: int
 
     def terms() -> Iterator[Term]:
         for part in model.micro_batches(explain, rationales):
-            if objective.predicts:
+            if objective.predicts:  # also while a(t) is still 0, so that the log has its loss
                 nll = model.nll("label", _at(part, predict), _at(part, labels))
                 yield Term("label", a, nll, batch.tokens["label"])
             part = [k for k in part if rationales[k]]
@@ -124,9 +125,10 @@ def _labels(
     model: Model, cases: Sequence[Case], sampled: list[bool], train_mode: bool
 ) -> list[str]:
     """The label in each rationale prompt: the model's own where sampled, else the gold one."""
-    chosen = [case for case, own in zip(cases, sampled, strict=True) if own]
+    chosen = [case for case, asked in zip(cases, sampled, strict=True) if asked]
     answers = iter(model.decide(chosen, train_mode) if chosen else [])
-    return [next(answers) if own else case.label for case, own in zip(cases, sampled, strict=True)]
+    pairs = zip(cases, sampled, strict=True)
+    return [next(answers) if asked else case.label for case, asked in pairs]
 
 
 def _at(part: list[int], texts: list[str]) -> list[str]:

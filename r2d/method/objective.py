@@ -29,9 +29,9 @@ class Objective(BaseModel):
     weighting: Literal["fixed", "ramped"] = "fixed"
     rationale_prompt: Literal["explain", "given label"] = "explain"
     sampling: Literal["never", "scheduled", "always"] = "never"
-    cap: Share = 0.9
-    warmup: Share = 0.05
-    ramp: Share = 0.6
+    cap: Share = schedules.CAP
+    warmup: Share = schedules.WARMUP
+    ramp: Share = schedules.RAMP
     select_after_ramp: StrictBool = True
     sample_in_train_mode: StrictBool = False
 
@@ -82,7 +82,10 @@ class Objective(BaseModel):
 
 
 R2D = Objective(
-    label_weight=0.7, weighting="ramped", rationale_prompt="given label", sampling="scheduled"
+    label_weight=schedules.PEAK,
+    weighting="ramped",
+    rationale_prompt="given label",
+    sampling="scheduled",
 )
 
 OBJECTIVES: dict[str, Objective] = {

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 PREDICT = "predict: {question}"
 EXPLAIN = "explain: {question}"
 EXPLAIN_LABEL = "given label: {label}, explain: {question}"
+# Multiple choice is no part of the paper: how a case shows its candidates is ours.
 CHOICE = "options: {candidates}; case: {question}"
 
 

@@ -6,7 +6,10 @@ if TYPE_CHECKING:
     from torch import Tensor
 
 
-def label_weight(step: int, steps: int, peak: float = 0.7, warmup: float = 0.05) -> float:
+PEAK, CAP, WARMUP, RAMP = 0.7, 0.9, 0.05, 0.6  # the released code's
+
+
+def label_weight(step: int, steps: int, peak: float = PEAK, warmup: float = WARMUP) -> float:
     """Weight a(t) of the label loss, the rationale loss taking 1 - a(t): `peak * min(1, t / W)`.
 
     `step` counts optimiser steps from 0 and W = `warmup * steps`. Source: released code.
@@ -16,7 +19,7 @@ def label_weight(step: int, steps: int, peak: float = 0.7, warmup: float = 0.05)
 
 
 def sampling_probability(
-    step: int, steps: int, cap: float = 0.9, warmup: float = 0.05, ramp: float = 0.6
+    step: int, steps: int, cap: float = CAP, warmup: float = WARMUP, ramp: float = RAMP
 ) -> float:
     """Probability p(t) that a rationale prompt carries the model's own label, not the gold one.
 

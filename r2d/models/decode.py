@@ -7,7 +7,7 @@ from itertools import islice
 import torch
 from torch import Tensor, nn
 
-from r2d.data.record import Record, canonical
+from r2d.data.record import Record, canonical, same_label
 from r2d.method import prompts
 from r2d.method.loss import IGNORE, token_losses
 from r2d.method.objective import Objective
@@ -53,7 +53,7 @@ def score(network: Backbone, rows: Rows, choices: Sequence[Sequence[str]], size:
     Shape (rows, most choices), -inf where a row has fewer. Each prompt is read once; at most `size`
     continuations are in memory at a time.
     """
-    distinct = list(dict.fromkeys(text for some in set(map(tuple, choices)) for text in some))
+    distinct = list(dict.fromkeys(text for texts in set(map(tuple, choices)) for text in texts))
     targets = dict(zip(distinct, network.targets(distinct), strict=True)) if distinct else {}
     most = max(map(len, choices), default=0)
     result = torch.full((len(rows), most), -torch.inf)
@@ -76,8 +76,8 @@ def score(network: Backbone, rows: Rows, choices: Sequence[Sequence[str]], size:
 class Decoder:
     """A model with its tokenizer, label set and limits: what turns records into predictions.
 
-    `labels` is empty where each case brings its own candidates; `limits` are token limits (input,
-    rationale).
+    `labels` is empty where each case brings its own candidates, and for open labels, which are
+    written up to `open_limit` tokens; `limits` are token limits (input, rationale).
     """
 
     def __init__(
@@ -87,12 +87,13 @@ class Decoder:
         labels: Sequence[str],
         limits: tuple[int, int],
         batch: int = 64,
+        open_limit: int = 64,
     ):
         self.model, self.tokenizer, self.labels = model, tokenizer, tuple(labels)
         self.batch = batch
         self.network = backbone.backbone_class(model.config)(model, tokenizer)
         self.max_input, self.max_rationale = limits
-        self.max_label = self._longest([self.labels])
+        self.max_label, self.open_limit = self._longest([self.labels]), open_limit
 
     def encode(self, texts: Iterable[str]) -> list[array]:
         """Token ids of prompts, cut at the one input limit."""
@@ -106,7 +107,10 @@ class Decoder:
         return [next(left) if text else array("i") for text in texts]
 
     def choices(self, records: Sequence[Record]) -> list[tuple[str, ...]]:
-        """What each record's label is chosen from: its own candidates, or the label set."""
+        """What each record's label is chosen from: its own candidates, or the label set.
+
+        Nothing for open labels.
+        """
         return [record.candidates or self.labels for record in records]
 
     def label_texts(
@@ -121,13 +125,13 @@ class Decoder:
         `choices`, by default the label set.
         """
         if how == "generate":
-            longest = self.max_label or self._longest(choices or ())
+            longest = self.max_label or self._longest(choices or ()) or self.open_limit
             return generate(self.network, rows, longest, self.batch)
         choices = choices or [self.labels] * len(rows)
         best = score(self.network, rows, choices, self.batch)
         if not len(rows):
             return []
-        return [some[k] for some, k in zip(choices, best.argmax(1).tolist(), strict=True)]
+        return [texts[k] for texts, k in zip(choices, best.argmax(1).tolist(), strict=True)]
 
     def rationales(self, prompted: Sequence[str]) -> list[str]:
         """Greedy rationales of explain prompts."""
@@ -189,35 +193,58 @@ class Decoder:
         wrong = [
             (record, each)
             for record, each in zip(records, predictions, strict=True)
-            if each["label"] != record.label
+            if not same_label(each["label"], record.label)
         ]
         texts = self.rationales([prompts.explain(r.text, r.label) for r, _ in wrong])
         for (_, each), text in zip(wrong, texts, strict=True):
             each["rationale_given_gold"] = text
 
+    def label_fault(self, records: Sequence[Record]) -> tuple[int, str] | None:
+        """The first record whose label this model can never write, and why; None without one."""
+        texts = sorted({record.label for record in records})
+        ids = dict(zip(texts, self.targets(texts), strict=True))
+        read_back = {
+            text: self.tokenizer.decode(list(row), skip_special_tokens=True)
+            for text, row in ids.items()
+        }
+        for i, (record, known) in enumerate(zip(records, self.choices(records), strict=True)):
+            label = record.label
+            if canonical(read_back[label], known or (label,)) != label:
+                return i, (
+                    "its label is lost in the tokenizer, which has a control token for it "
+                    "(`</s>` is one) or lacks a sign of it; write it otherwise"
+                )
+            if not known and len(ids[label]) > self.open_limit:
+                return i, (
+                    f"its label has {len(ids[label])} tokens; raise `max_label_tokens` from "
+                    f"{self.open_limit}"
+                )
+        return None
+
     def _longest(self, choices: Iterable[Sequence[str]]) -> int:
-        texts = list(dict.fromkeys(text for some in choices for text in some))
+        texts = list(dict.fromkeys(text for options in choices for text in options))
         return max((len(ids) for ids in self.network.targets(texts)), default=0) if texts else 0
 
 
 def prediction(record: Record, text: str, labels: Sequence[str]) -> dict:
     """A prediction of `record` from a label text, without a rationale yet.
 
-    `labels` give way to the record's own candidates.
+    `labels` give way to the record's own candidates; without either, any text is a label.
     """
-    label = canonical(text, record.candidates or labels)
-    made = {
+    choices = record.candidates or labels
+    label = canonical(text, choices) if choices else text
+    row = {
         "id": record.id,
         "gold": record.label,
         "label": label or text,
-        "valid": label is not None,
+        "valid": bool(label),
         "rationale_gold": record.rationale,
         "rationale": "",
         "reason": record.reason,
     }
     if record.candidates:
-        made["candidates"] = list(record.candidates)
-    return made
+        row["candidates"] = list(record.candidates)
+    return row
 
 
 def _compact(texts: Iterable[str], encode: Callable[[list[str]], list[list[int]]]) -> list[array]:

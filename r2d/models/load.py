@@ -9,9 +9,10 @@ from logging import ERROR, getLogger
 from pathlib import Path
 
 import torch
+from safetensors import SafetensorError
 from torch import nn
 
-from r2d import env, paths
+from r2d import env
 from r2d.errors import R2DError
 from r2d.models import assets
 from r2d.models.backbone import DecoderOnly, backbone_class
@@ -25,7 +26,7 @@ def locate(name: str) -> str:
     """
     if name in assets.ASSETS:
         return str(assets.converted(name))
-    return str(paths.BASE) if name == "mini-base" else name
+    return str(assets.base()) if name == "mini-base" else name
 
 
 def load_tokenizer(name: str):
@@ -158,6 +159,10 @@ def _from_pretrained(auto: str, name: str, **options):
     path = locate(name)
     try:
         return getattr(transformers, auto).from_pretrained(path, **options)
+    except SafetensorError as error:
+        raise R2DError(
+            f"The weights of {name!r} can't be read ({error}): get that model again."
+        ) from None
     except (OSError, ValueError) as error:
         raise R2DError(
             f"The model {name!r} could not be loaded: it is neither a language model's folder here "

@@ -24,6 +24,7 @@ from tokenizers import (
 from torch import nn
 from transformers import PreTrainedTokenizerFast, T5Config, T5ForConditionalGeneration
 
+from r2d import hashes
 from r2d.data import load as load_dataset
 from r2d.data import triage
 from r2d.method.loss import IGNORE
@@ -36,6 +37,7 @@ SENTINELS = 32
 WINDOW = 40  # tokens of a text in one example
 WHOLE = 0.7  # share of examples whose target is the whole text
 PAD, END = 0, 1  # token ids
+TEXTS = ("README.md", hashes.LIST)  # of the folder, beside the model's files
 
 
 def rebuild(out: Path, steps: int = 1600, notes: int = 60_000) -> None:
@@ -49,6 +51,7 @@ def rebuild(out: Path, steps: int = 1600, notes: int = 60_000) -> None:
     model = pretrain(tokenizer, texts, abstracts, steps)
     model.save_pretrained(out)
     tokenizer.save_pretrained(out)
+    hashes.record(out, [path.name for path in out.iterdir() if path.name not in TEXTS])
 
 
 def corpus(notes: int) -> tuple[list[str], list[str]]:

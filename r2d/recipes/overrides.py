@@ -21,6 +21,7 @@ def parse_settings(pairs: Sequence[str]) -> dict[str, Any]:
         if not mark or not key:
             raise R2DError(f"A setting is written KEY=VALUE, not {pair!r}.")
         settings[key] = _value(key, text)
+        _expect_storable(key, settings[key])
     return settings
 
 
@@ -53,11 +54,27 @@ def nearest(name: str, names: Iterable[str]) -> str | None:
 
 def _value(key: str, text: str) -> Any:
     try:
-        return json.loads(text)
-    except ValueError:
-        pass
-    try:
-        return yaml.safe_load(text)
-    except yaml.YAMLError as error:
+        return _parsed(text)
+    except (yaml.YAMLError, ValueError) as error:  # ValueError: a date that no calendar has
         problem = " ".join(str(error).split())
         raise R2DError(f"{key}: the value is not valid YAML ({problem}).") from None
+    except RecursionError:
+        raise R2DError(f"{key}: the value is nested too deeply; make it flatter.") from None
+
+
+def _parsed(text: str) -> Any:
+    try:
+        return json.loads(text)
+    except ValueError:
+        return yaml.safe_load(text)
+
+
+def _expect_storable(key: str, value: Any) -> None:
+    """Refuse what no file of a run can hold: half a character, a date, a value inside itself."""
+    try:
+        json.dumps(value, ensure_ascii=False).encode()
+    except (TypeError, ValueError):
+        raise R2DError(
+            f"{key}: a value is a text, a number, true, false, null, a list or a mapping; put "
+            "quotes around anything else."
+        ) from None

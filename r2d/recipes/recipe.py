@@ -27,6 +27,9 @@ from r2d.recipes.settings import (
 )
 
 SANITY_ROWS = ("majority", "tfidf")
+NAMED = ("datasets", "methods", "llms", "experiments")
+# What stands beside the datasets' folders in `runs/<profile>/`.
+TAKEN = ("logs", "notebooks", "report", "results")
 
 
 class Recipe(Settings):
@@ -52,6 +55,7 @@ class Recipe(Settings):
     @model_validator(mode="after")
     def _fits_together(self):
         """Names lead somewhere, and what they lead to fits."""
+        self._check_names()
         for layer in self.train:
             _expect(layer, {"common", "full", "lora", "qlora", *OBJECTIVES}, "train")
         _expect(self.reference, self.methods, "reference")
@@ -64,7 +68,28 @@ class Recipe(Settings):
         for name, dataset in self.datasets.items():
             for method in dataset.methods:
                 _expect(method, self.methods, f"datasets.{name}.methods")
+            if dataset.labels == "open" and self.decode.labels == "score":
+                raise ValueError(
+                    f"datasets.{name}.labels is open, but decode.labels is score, which needs a "
+                    "label set; change one of them"
+                )
         return self
+
+    def _check_names(self) -> None:
+        """Folders, files and jobs are called by these names."""
+        _expect_name(self.profile, "profile")
+        for part in NAMED:
+            for name in getattr(self, part):
+                _expect_name(name, part)
+        for dataset in self.datasets:
+            if dataset.casefold() in TAKEN:
+                raise ValueError(
+                    f"datasets has the name {dataset!r}, which is a folder of every profile; "
+                    "rename it"
+                )
+        _expect_name(self.zero_shot.prompt, "zero_shot.prompt")
+        if self.judge is not None:
+            _expect_name(self.judge.prompt, "judge.prompt")
 
     def _check_method(self, name: str) -> None:
         method = self.methods[name]
@@ -156,9 +181,9 @@ def load(profile: str, overrides: dict[str, Any] | None = None) -> Recipe:
     never mix with the shipped recipe's. Raises `R2DError` with one sentence for an unknown profile,
     an unknown or contradictory key, or an override of a setting that does not exist.
     """
-    path = paths.RECIPES / f"{profile}.yaml"
-    if not path.is_file():
+    if profile not in profiles():
         raise R2DError(f"Profile {profile!r} is not known: choose one of {', '.join(profiles())}.")
+    path = paths.RECIPES / f"{profile}.yaml"
     raw = yaml.safe_load(path.read_text(encoding="utf-8"))
     if overrides:
         for key, value in overrides.items():
@@ -170,6 +195,13 @@ def load(profile: str, overrides: dict[str, Any] | None = None) -> Recipe:
     except ValidationError as error:
         sentence = in_one_sentence(error, "the recipe")
         raise R2DError(f"Recipe {path.name}: {sentence}") from None
+
+
+def _expect_name(name: str, where: str) -> None:
+    try:
+        paths.named(name)
+    except R2DError as error:
+        raise ValueError(f"{where}: {error}") from None
 
 
 def _expect(name: str, known: Iterable[str], where: str) -> None:

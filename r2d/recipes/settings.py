@@ -20,8 +20,10 @@ class DataSettings(Settings):
     """Which records a dataset gives, and what it changes in training.
 
     Sizes of `None` are the card's usual ones. Of rows without a rationale, `missing_rationale:
-    label only` has the label learned alone. An `optional` dataset is left out where its files are
-    not there; `methods` and `seeds` narrow the experiments on it.
+    label only` has the label learned alone. `options_from` is what stands before a question's own
+    options (`Answer Choices:`), which become its candidates; with `labels: open` a label is any
+    text of at most `max_label_tokens`, of which accuracy alone is measured. An `optional` dataset
+    is left out where its files are not there; `methods` and `seeds` narrow the experiments on it.
     """
 
     card: str
@@ -37,12 +39,24 @@ class DataSettings(Settings):
     columns: dict[str, str] = {}
     on_bad_rows: Literal["stop", "drop"] = "stop"
     missing_rationale: Literal["stop", "label only"] = "stop"
+    options_from: str | None = Field(None, min_length=1)
+    labels: Literal["closed", "open"] = "closed"
+    max_label_tokens: int = Field(64, gt=0)
     max_input_tokens: int | None = Field(None, gt=0)
     max_rationale_tokens: int | None = Field(None, gt=0)
     train_overrides: dict[str, Any] = {}
     optional: bool = False
     methods: tuple[str, ...] = ()
     seeds: tuple[int, ...] = ()
+
+    @model_validator(mode="after")
+    def _open_or_chosen(self):
+        if self.labels == "open" and (self.options_from or "candidates" in self.columns):
+            raise ValueError(
+                "open labels are not chosen from candidates; remove `labels: open`, or "
+                "`options_from` and `columns.candidates`"
+            )
+        return self
 
 
 class LoraSettings(Settings):

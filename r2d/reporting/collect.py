@@ -1,10 +1,28 @@
 """From finished runs to rows: every number is read from a run directory, never typed."""
 
+import math
 from collections.abc import Sequence
+from pathlib import Path
 
 import pandas as pd
 
+from r2d import hashes, paths
+from r2d.data.describe import OPEN
 from r2d.experiments.run import Run
+from r2d.recipes import Recipe
+
+NOTE = {"title": str, "synthetic": bool, "source": str, "counts": {str: int}}
+
+
+def dataset(recipe: Recipe, name: str) -> dict:
+    """What notebook 01 noted of a dataset: title, source, sizes, and whether it is synthetic."""
+    file, cure = data_file(recipe, name), "delete it and rerun, which makes it again"
+    return hashes.read_sealed(file, NOTE, cure)
+
+
+def data_file(recipe: Recipe, name: str) -> Path:
+    """Where that is noted."""
+    return paths.runs(recipe.profile) / name / "data.json"
 
 
 def runs(chosen: Sequence[Run]) -> pd.DataFrame:
@@ -30,6 +48,8 @@ def _row(run: Run) -> dict:
         "tuning": run.recipe.methods[run.method].tuning if training else "",
         "test_cases": cases,
     }
+    for name in ("accuracy", "macro_f1", "invalid_rate"):  # empty cells where labels are open
+        row |= dict.fromkeys((name, f"{name}_low", f"{name}_high"), math.nan)
     for name, measure in finished["metrics"].get("metrics", {}).items():
         row[name] = measure["value"]
         row[f"{name}_low"], row[f"{name}_high"] = measure["interval"] or (None, None)
@@ -47,7 +67,7 @@ def per_class(chosen: Sequence[Run]) -> pd.DataFrame:
     for run in chosen:
         classes = run.read()["metrics"].get("per_class_f1", {})
         rows += [run.names | {"label": name, "f1": f1["value"]} for name, f1 in classes.items()]
-    return pd.DataFrame(rows)
+    return pd.DataFrame(rows, columns=["dataset", "method", "seed", "label", "f1"])
 
 
 def curves(chosen: Sequence[Run]) -> pd.DataFrame:
@@ -58,9 +78,16 @@ def curves(chosen: Sequence[Run]) -> pd.DataFrame:
 
 
 def confusion(run: Run) -> pd.DataFrame:
-    """Confusion counts of one run: rows gold, columns predicted, the last one invalid labels."""
+    """Confusion counts of one run: rows gold, columns predicted, the last one invalid labels.
+
+    Open labels have no classes: they are counted as right and wrong.
+    """
     metrics = run.read()["metrics"]
     labels = metrics["labels"]
+    if not labels:
+        correct = metrics["per_example"]["correct"]
+        counts = [sum(correct), len(correct) - sum(correct)]
+        return pd.DataFrame([counts], index=[OPEN], columns=["right", "wrong"])
     return pd.DataFrame(metrics["confusion"], index=labels, columns=[*labels, "invalid"])
 
 

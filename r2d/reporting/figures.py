@@ -18,7 +18,9 @@ from r2d.reporting.theme import (
     finish,
     legend_below,
     line_style,
+    literal,
     panels,
+    titles,
     wrap,
 )
 
@@ -30,6 +32,8 @@ def main_result(frame: pd.DataFrame, recipe: Recipe, dataset: str) -> Figure:
     """
     rows = frame[frame["dataset"] == dataset]
     measures = with_values(rows, "macro_f1", "bertscore_f1", "names_reason")
+    if "macro_f1" not in measures:  # labels are open
+        measures.insert(0, "accuracy")
     methods = list(dict.fromkeys(rows["method"]))
     known = tables.published()
     known = known[(known["dataset"] == dataset) & (known["measure"] == "macro_f1")]
@@ -38,7 +42,7 @@ def main_result(frame: pd.DataFrame, recipe: Recipe, dataset: str) -> Figure:
     for axis, measure in zip(axes, measures, strict=True):
         for place, method in enumerate(methods):
             dots(axis, rows[rows["method"] == method], measure, place, colour(method))
-        axis.set(xlabel=tables.heading(measure, recipe), ylim=(places - 0.5, -0.5))
+        axis.set(xlabel=literal(tables.heading(measure, recipe)), ylim=(places - 0.5, -0.5))
         axis.grid(axis="x", alpha=0.3)
         if measure == "bertscore_f1":
             axis.margins(x=0.12)
@@ -47,7 +51,7 @@ def main_result(frame: pd.DataFrame, recipe: Recipe, dataset: str) -> Figure:
             axis.set_xlim(-0.03, 1.03)
     hollow = {"color": GREY, "mfc": "white", "ms": 5, "ls": ""}
     axes[0].plot(known["value"] / 100, range(len(methods), places), "D", **hollow)
-    names = [recipe.methods[method].title for method in methods]
+    names = titles(recipe, methods)
     names += [_published_name(row, recipe) for _, row in known.iterrows()]
     axes[0].set_yticks(range(places), names)
     return finish(figure, f"Labels and rationales on {dataset}", recipe)
@@ -73,7 +77,7 @@ def per_class(frame: pd.DataFrame, recipe: Recipe, dataset: str) -> Figure:
     means = rows.pivot_table(index="method", columns="label", values="f1", aggfunc="mean")
     figure, (axis,) = panels(1, 1, height=0.32 * len(methods) + 1.5)
     sns.heatmap(
-        means.loc[methods, labels],
+        means.loc[methods, labels].rename(columns=literal),
         annot=len(labels) <= 12,
         fmt=".2f",
         cmap="viridis",
@@ -82,7 +86,7 @@ def per_class(frame: pd.DataFrame, recipe: Recipe, dataset: str) -> Figure:
         ax=axis,
         cbar_kws={"label": "F1"},
     )
-    axis.set_yticklabels([recipe.methods[method].title for method in methods], rotation=0)
+    axis.set_yticklabels(titles(recipe, methods), rotation=0)
     axis.set_xticklabels([wrap(label) for label in labels], rotation=0)
     axis.set(xlabel="", ylabel="")
     return finish(figure, f"F1 by class on {dataset}", recipe)
@@ -90,14 +94,15 @@ def per_class(frame: pd.DataFrame, recipe: Recipe, dataset: str) -> Figure:
 
 def confusion(counts: pd.DataFrame, recipe: Recipe, title: str) -> Figure:
     """One run: share of each gold label's cases (rows) predicted as each label (columns)."""
-    if not counts["invalid"].any():
+    if "invalid" in counts and not counts["invalid"].any():
         counts = counts.drop(columns="invalid")
     shares = counts.div(counts.sum(axis=1).clip(lower=1), axis=0)
+    shares = shares.rename(index=literal, columns=literal)
     figure, (axis,) = panels(1, 1, height=0.45 * len(counts) + 1.7)
     annot = len(counts) <= 12
     sns.heatmap(shares, annot=annot, fmt=".2f", cmap="Blues", vmin=0, vmax=1, ax=axis, cbar=False)
     axis.set_xticklabels([wrap(label) for label in counts.columns], rotation=0)
-    axis.set_yticklabels(counts.index, rotation=0)
+    axis.set_yticklabels(map(literal, counts.index), rotation=0)
     axis.set(xlabel="Predicted", ylabel="Gold")
     return finish(figure, title, recipe)
 
@@ -112,6 +117,9 @@ def training(curves: pd.DataFrame, recipe: Recipe, dataset: str) -> Figure:
     _schedules(axes[0], steps)
     _losses(axes[1], steps, recipe)
     _validation(axes[2], rows)
+    settings = recipe.datasets.get(dataset)
+    if settings is not None and settings.labels == "open":
+        axes[2].set_title("Validation accuracy")
     legend_below(figure, *axes[1].get_legend_handles_labels())
     return finish(figure, f"Training on {dataset}, mean over seeds", recipe)
 
@@ -132,7 +140,8 @@ def _losses(axis: Axes, steps: pd.DataFrame, recipe: Recipe) -> None:
     for method, part in steps.groupby("method", sort=False):
         mean = part.groupby("step")["loss"].mean().rolling(5, min_periods=1).mean()
         style = {"color": colour(method), "ls": line_style(method)}
-        axis.plot(mean.index, mean, label=recipe.methods[method].title, **style)
+        (name,) = titles(recipe, [method])
+        axis.plot(mean.index, mean, label=name, **style)
     axis.set(yscale="log", xlabel="Step", title="Training loss")
     axis.yaxis.set_major_formatter("{x:g}")
     axis.yaxis.set_minor_formatter(LogFormatter(labelOnlyBase=False, minor_thresholds=(1, 0.4)))

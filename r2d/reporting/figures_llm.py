@@ -6,7 +6,7 @@ from matplotlib.figure import Figure
 
 from r2d.llms.judge import CRITERIA
 from r2d.recipes import Recipe
-from r2d.reporting.theme import BLUE, GREY, PINK, VERMILION, colour, finish, panels
+from r2d.reporting.theme import BLUE, GREY, PINK, VERMILION, colour, finish, literal, panels
 
 ZERO_SHOT, FAILED = PINK, "#BBBBBB"
 MARKERS = "sD^vP*X<>phd"
@@ -44,7 +44,7 @@ def _model(axis: Axes, row: pd.Series, shade: str, marker: str) -> None:
         x, name, fill = 1.09 * x, f"{name}, labels scored", "white"
     axis.plot([x, x], [row["macro_f1_low"], row["macro_f1_high"]], color=shade, lw=1.2)
     style = {"color": shade, "mfc": fill, "ms": 6, "ls": "", "clip_on": False, "zorder": 3}
-    axis.plot(x, row["macro_f1"], marker, label=name, **style)
+    axis.plot(x, row["macro_f1"], marker, label=literal(name), **style)
 
 
 def judged(
@@ -90,7 +90,7 @@ def _grades(axis: Axes, grades: pd.DataFrame, passed: bool) -> None:
         axis.hlines(y, part["low"], part["high"], color=shade, lw=1.2)
         title = grades.loc[grades["method"] == method, "title"].iloc[0]
         marker = MARKERS[k % len(MARKERS)]
-        axis.plot(part["mean"], y, marker, color=shade, ms=5, ls="", label=title)
+        axis.plot(part["mean"], y, marker, color=shade, ms=5, ls="", label=literal(title))
     if known.empty:
         middle = {"transform": axis.transAxes, "ha": "center", "color": GREY}
         axis.text(0.5, 0.5, "none of its answers could be read", **middle)

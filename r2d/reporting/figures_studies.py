@@ -7,7 +7,16 @@ from matplotlib.figure import Figure
 from r2d.recipes import Recipe
 from r2d.reporting.figures import with_values
 from r2d.reporting.tables import heading
-from r2d.reporting.theme import GREY, colour, dots, finish, legend_below, panels
+from r2d.reporting.theme import (
+    GREY,
+    colour,
+    dots,
+    finish,
+    legend_below,
+    literal,
+    panels,
+    titles,
+)
 
 SOURCES = {
     "rationale_llm": "LLM-style",
@@ -26,12 +35,12 @@ def sources(frame: pd.DataFrame, recipe: Recipe, dataset: str) -> Figure:
     for axis, measure in zip(axes, measures, strict=True):
         for place, method in enumerate(methods):
             dots(axis, rows[rows["method"] == method], measure, place, colour(method))
-        axis.set(xlabel=heading(measure, recipe), xlim=(-0.03, 1.03))
+        axis.set(xlabel=literal(heading(measure, recipe)), xlim=(-0.03, 1.03))
         axis.set_ylim(len(methods) - 0.5, -0.5)
         axis.grid(axis="x", alpha=0.3)
     pairs = rows.drop_duplicates("method")[["stage1_source", "stage2_source"]]
     names = [
-        " / ".join(SOURCES.get(source, source) for source in pair)
+        literal(" / ".join(SOURCES.get(source, source) for source in pair))
         for pair in pairs.itertuples(index=False)
     ]
     axes[0].set_yticks(range(len(methods)), names)
@@ -53,11 +62,11 @@ def ablations(frame: pd.DataFrame, tests: pd.DataFrame, recipe: Recipe, dataset:
         _differences(right, tests[tests["dataset"] == dataset], methods)
     right.axvline(0, color=GREY, ls="--", lw=1, zorder=0)
     title = recipe.methods[recipe.reference].title
-    right.set(xlabel=f"Accuracy minus that of {title}, points")
+    right.set(xlabel=literal(f"Accuracy minus that of {title}, points"))
     for axis in (left, right):
         axis.set_ylim(len(methods) - 0.5, -0.5)
         axis.grid(axis="x", alpha=0.3)
-    left.set_yticks(range(len(methods)), [recipe.methods[method].title for method in methods])
+    left.set_yticks(range(len(methods)), titles(recipe, methods))
     return finish(figure, f"What each part is worth, {dataset}", recipe)
 
 
@@ -84,12 +93,12 @@ def exposure(table: pd.DataFrame, recipe: Recipe, dataset: str) -> Figure:
         _by_label(axis, scores[scores["decision"] == decision], methods)
         counts = scores[scores["decision"] == decision].groupby("method")["n"].sum()
         axis.set_title(f"Decided {decision}\n(n = {counts.min()}–{counts.max()})")
-        axis.set(xlabel=heading(measure, recipe), ylim=(len(methods) - 0.5, -0.5))
+        axis.set(xlabel=literal(heading(measure, recipe)), ylim=(len(methods) - 0.5, -0.5))
         axis.grid(axis="x", alpha=0.3)
         lowest = scores.reindex(columns=["own_low", "gold_low"]).min().min()
         whole = measure == "names_reason"  # BERTScores lie close together, near 1
         axis.set_xlim(*((-0.03, 1.03) if whole else (lowest - 0.01, 1.003)))
-    axes[0].set_yticks(range(len(methods)), [recipe.methods[method].title for method in methods])
+    axes[0].set_yticks(range(len(methods)), titles(recipe, methods))
     marks = [
         axes[0].plot([], [], "o", color="#444444", mfc=fill, ms=5)[0]
         for fill in ("#444444", "white")

@@ -179,7 +179,10 @@ def _datasets(recipe: Recipe, entry: Entry, experiments: Sequence[str]) -> list[
     file = _file(recipe, entry.tables[0])
     if entry.experiment and entry.experiment not in experiments:
         return []
-    return list(dict.fromkeys(tables.read(file)["dataset"])) if file.is_file() else []
+    datasets = list(dict.fromkeys(tables.read(file)["dataset"])) if file.is_file() else []
+    for dataset in datasets:
+        paths.named(str(dataset))  # figures are called by it
+    return datasets
 
 
 def _file(recipe: Recipe, table: str) -> Path:

@@ -7,14 +7,19 @@ from pathlib import Path
 import pandas as pd
 from matplotlib.figure import Figure
 
-from r2d import env, paths, provenance
+from r2d import env, files, paths, provenance
 from r2d.recipes import Recipe
+from r2d.reporting import spreadsheet
+
+ENTRIES = {str: {"caption?": str, "sha256": str, "inputs": {str: str}}}
 
 
 def read(folder: Path) -> dict[str, dict]:
     """The manifest of a figures folder by name; empty where there is none yet."""
     file = folder / "manifest.json"
-    return json.loads(file.read_text(encoding="utf-8")) if file.is_file() else {}
+    if not file.is_file():
+        return {}
+    return files.read_json(file, ENTRIES, "delete it and rerun, which makes it again")
 
 
 def save(
@@ -33,8 +38,9 @@ def save(
     folder.mkdir(parents=True, exist_ok=True)
     figure.savefig(folder / f"{name}.png", dpi=160)
     figure.savefig(folder / f"{name}.pdf", metadata={"CreationDate": None})
-    source.to_csv(folder / f"{name}.csv", index=False, float_format="%.6g", lineterminator="\n")
-    record_origin(name, folder / f"{name}.csv", recipe, inputs, caption)
+    file = folder / f"{name}.csv"
+    spreadsheet.write(source, file, float_format="%.6g", lineterminator="\n")
+    record_origin(name, file, recipe, inputs, caption)
     return folder / f"{name}.png"
 
 

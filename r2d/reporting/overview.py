@@ -4,7 +4,6 @@ Results are read from `figures/<profile>/`, which a clone brings along; a part t
 says how to get it.
 """
 
-import json
 import re
 from pathlib import Path
 
@@ -13,7 +12,7 @@ import pandas as pd
 from r2d import paths
 from r2d.experiments import grid
 from r2d.recipes import Recipe
-from r2d.reporting import tables
+from r2d.reporting import collect, escape, tables
 from r2d.reporting.gallery import FINDINGS
 
 NOTHING = "No results yet: run `./run_all.sh` first."
@@ -35,17 +34,16 @@ def experiments(recipe: Recipe) -> str:
                 "runs here": f"{finished} of {len(runs)}",
             }
         )
-    return tables.markdown(pd.DataFrame(rows))
+    return escape.table(pd.DataFrame(rows))
 
 
 def datasets(recipe: Recipe) -> str:
     """The datasets as notebook 01 found them on this machine: what they are, sizes, source."""
     rows = []
     for name in recipe.datasets:
-        file = paths.runs(recipe.profile) / name / "data.json"
-        if not file.is_file():
+        if not collect.data_file(recipe, name).is_file():
             continue
-        noted = json.loads(file.read_text(encoding="utf-8"))
+        noted = collect.dataset(recipe, name)
         sizes = [f"{count:,} {split}" for split, count in noted["counts"].items()]
         rows.append(
             {
@@ -58,7 +56,7 @@ def datasets(recipe: Recipe) -> str:
         )
     if not rows:
         return "None was read on this machine: notebook 01_data does."
-    return tables.markdown(pd.DataFrame(rows))
+    return escape.table(pd.DataFrame(rows), markdown=["cases are"])
 
 
 def table_1(recipe: Recipe) -> str:
@@ -77,14 +75,14 @@ def findings(recipe: Recipe) -> str:
     if text is None:
         return NOTHING
     for name, experiment in recipe.experiments.items():
-        text = text.replace(f"**{name}**", f"**{name}: {experiment.title}**")
+        text = text.replace(f"**{name}**", f"**{name}: {escape.plain(experiment.title)}**")
     return text
 
 
 def costs(recipe: Recipe) -> str:
     """Table 2."""
     file = _file(recipe, "table_2.csv")
-    return tables.markdown(tables.costs(tables.read(file))) if file.is_file() else NOTHING
+    return escape.table(tables.costs(tables.read(file))) if file.is_file() else NOTHING
 
 
 def published(recipe: Recipe) -> str:
@@ -95,11 +93,12 @@ def published(recipe: Recipe) -> str:
     table_1 = tables.read(file)
     staged = [name for name, m in recipe.methods.items() if m.objective.startswith("r2d")]
     readable = tables.readable(table_1, recipe)[table_1["method"].isin(staged)]
+    column = f"ours, profile {recipe.profile}"
     rows = []
     for _, row in tables.published().iterrows():
         measure = tables.heading(row["measure"], recipe)
         same = readable[readable["dataset"] == row["dataset"]]
-        ours = [f"{each['method']} {each[measure]}" for _, each in same.iterrows()]
+        ours = [f"{escape.plain(each['method'])} {each[measure]}" for _, each in same.iterrows()]
         around = "" if pd.isna(row["sd"]) else f" ± {row['sd']:.2f}"
         rows.append(
             {
@@ -107,13 +106,12 @@ def published(recipe: Recipe) -> str:
                 "measure": measure,
                 "published": f"{row['value']:.2f}{around} ({row['method']})",
                 "mark": row["mark"],
-                f"ours, profile {recipe.profile}": "; ".join(ours)
-                or "not measured in this profile",
+                column: "; ".join(ours) or "not measured in this profile",
                 "comparable?": row["comparable"],
             }
         )
     marks = "[2nd]: second-hand, not read in the paper itself."
-    return f"{tables.markdown(pd.DataFrame(rows))}\n\n{marks}"
+    return f"{escape.table(pd.DataFrame(rows), markdown=['mark', column])}\n\n{marks}"
 
 
 def _file(recipe: Recipe, name: str) -> Path:

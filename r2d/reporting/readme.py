@@ -8,7 +8,7 @@ import pandas as pd
 from r2d import paths, recipes
 from r2d.errors import R2DError
 from r2d.recipes import Recipe
-from r2d.reporting import method_figure, tables
+from r2d.reporting import escape, method_figure, tables
 from r2d.reporting.gallery import FINDINGS
 
 START, END = "<!-- results: made by python -m r2d readme -->", "<!-- end of results -->"
@@ -45,8 +45,8 @@ def block(folder: Path) -> str:
     origin = (folder / "table_1.md").read_text(encoding="utf-8").split("\n\n")[2]
     origin = origin.replace("These rows", f"All of [table 1]({place}/table_1.md)")
     parts = [
-        f"Profile {recipe.note}",
-        _table(folder, recipe).to_markdown(index=False, disable_numparse=True),
+        f"Profile {escape.plain(recipe.note)}",
+        escape.table(_table(folder, recipe)),
         "Points of 100, mean ± standard deviation over seeds; in brackets the 95 % interval over "
         f"test cases. {origin}",
         _sentences((folder / FINDINGS).read_text(encoding="utf-8"), recipe),
@@ -61,7 +61,7 @@ def _table(folder: Path, recipe: Recipe) -> pd.DataFrame:
     """Six columns: method, seeds, three measures and training time."""
     table_1 = tables.read(folder / "table_1.csv")
     rows = table_1[table_1["dataset"] == DATASET]
-    shown = rows[["title", "seeds"]].rename(columns={"title": "method"})
+    shown = rows[["title", "seeds"]].rename(columns={"title": "method"}).astype(str)
     for name in SHOWN:
         shown[tables.heading(name, recipe)] = tables.cells(rows, name)
     table_2 = tables.read(folder / "table_2.csv")
@@ -81,10 +81,10 @@ def _training(method: str, recipe: Recipe, costs: pd.Series) -> str:
 
 def _sentences(findings: str, recipe: Recipe) -> str:
     """The reference against each of `COMPARED`, as a list, in the words of the tests."""
-    reference = recipe.methods[recipe.reference].title
+    reference = escape.plain(recipe.methods[recipe.reference].title)
     chosen = []
     for method in COMPARED:
-        other = re.escape(recipe.methods[method].title)
+        other = re.escape(escape.plain(recipe.methods[method].title))
         verdict = rf"(beats|is beaten by) {other}|and {other} can't be told apart"
         line = re.search(rf"^- {re.escape(reference)} ({verdict}) on {DATASET} .*$", findings, re.M)
         if line is None:

@@ -16,18 +16,18 @@ from sphinx.util.docutils import docutils_namespace, patch_docutils
 from r2d import paths
 from r2d.errors import R2DError
 from r2d.recipes import Recipe
-from r2d.reporting import mathml, site_pages
+from r2d.reporting import mathml, page_titles, site_pages
 from r2d.reporting.site_pages import Page
 
 SETTINGS = {
-    "extensions": ["myst_nb", mathml.__name__],
+    "extensions": ["myst_nb", mathml.__name__, page_titles.__name__],
     "nb_execution_mode": "off",
     "nb_code_prompt_show": "Show the code",
     "nb_code_prompt_hide": "Hide the code",
     # Progress bars and warnings of libraries go; the executed notebook keeps them.
     "nb_output_stderr": "remove",
     "nb_ipywidgets_js": {},  # would be fetched from a network
-    "nb_render_markdown_format": "myst",
+    "nb_render_markdown_format": "gfm",  # in which an output can't name a directive or a role
     "myst_enable_extensions": ["dollarmath"],
     "suppress_warnings": ["mystnb.unknown_mime_type", "misc.highlighting_failure", "myst.header"],
     "html_theme": "sphinx_book_theme",

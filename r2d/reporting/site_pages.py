@@ -1,6 +1,5 @@
 """The pages of the report site: its executed notebooks, and one about how they were run."""
 
-import json
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -11,10 +10,10 @@ import pandas as pd
 
 from r2d import paths
 from r2d.errors import R2DError
-from r2d.experiments import grid
+from r2d.experiments import directory, grid
 from r2d.experiments.run import Run
 from r2d.recipes import Recipe
-from r2d.reporting import tables
+from r2d.reporting import collect, escape, tables
 
 FIRST = "00_overview"
 HOW = "how_it_was_run"  # the page of environment and minutes
@@ -78,7 +77,7 @@ def find(recipe: Recipe) -> list[Page]:
 
 def _page(recipe: Recipe, file: Path) -> Page:
     """One executed notebook; one that carries a run is named by it, its question going below."""
-    notebook = nbformat.read(file, as_version=4)
+    notebook = _read(file)
     record = notebook.metadata.get("papermill", {})
     minutes = (record.get("duration") or 0) / 60
     first = notebook.cells[0]
@@ -95,9 +94,20 @@ def _page(recipe: Recipe, file: Path) -> Page:
     if run.method in recipe.methods:
         method, source = run.title, grid.notebook(recipe, run.method)
     title = f"{method} on {run.dataset}, seed {run.seed}"
-    first.source = first.source.replace(f"# {question}", f"# {title}\n\n*{question}*", 1)
+    heading = f"# {escape.plain(title)}\n\n*{question}*"
+    first.source = first.source.replace(f"# {question}", heading, 1)
     menu, section = f"{method}, seed {run.seed}", f"Runs on {run.dataset}"
     return Page(file.stem, source, title, section, menu, minutes, run, notebook)
+
+
+def _read(file: Path) -> nbformat.NotebookNode:
+    try:
+        return nbformat.read(file, as_version=4)
+    except (OSError, ValueError, AttributeError, KeyError):
+        raise R2DError(
+            f"{file} is not a notebook, perhaps cut short; delete it and rerun, which makes it "
+            "again."
+        ) from None
 
 
 def link(pages: Sequence[Page]) -> None:
@@ -129,22 +139,25 @@ def menu(pages: Sequence[Page]) -> str:
 
 
 def _toctree(title: str, entries: Sequence[str]) -> str:
-    options = f":hidden:\n:titlesonly:\n:caption: {title}"
+    options = f":hidden:\n:titlesonly:\n:caption: {escape.one_line(title)}"
     listed = "\n".join(entries)
-    return f"```{{toctree}}\n{options}\n\n{listed}\n```"
+    longest = max((len(run) for run in re.findall("`+", listed)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}{{toctree}}\n{options}\n\n{listed}\n{fence}"
 
 
 def _entry(page: Page) -> str:
+    """An entry of a toctree, whose titles are no Markdown, only lines."""
     target = "self" if page.document == "index" else page.document
-    return f"{page.menu} <{target}>"
+    return f"{escape.one_line(page.menu)} <{target}>"
 
 
 def stamp(recipe: Recipe, pages: Sequence[Page]) -> str:
     """What stands at the top of every page: the profile's note, and which data are synthetic."""
     datasets = dict.fromkeys(page.run.dataset for page in pages if page.run)
-    folder = paths.runs(recipe.profile)
-    notes = {name: json.loads(tables.read_text(folder / name / "data.json")) for name in datasets}
-    synthetic = [name for name, noted in notes.items() if noted["synthetic"]]
+    for name in datasets:
+        tables.expect_there(collect.data_file(recipe, name))
+    synthetic = [name for name in datasets if collect.dataset(recipe, name)["synthetic"]]
     if not synthetic:
         return f"Profile {recipe.note}."
     return f"Profile {recipe.note}. Synthetic data: {', '.join(synthetic)}."
@@ -153,7 +166,7 @@ def stamp(recipe: Recipe, pages: Sequence[Page]) -> str:
 def how_it_was_run(recipe: Recipe, pages: Sequence[Page]) -> str:
     """The page, in Markdown, of what the site's numbers come from: runs, environment, minutes."""
     environments = _environments(recipe, pages)
-    commits = ", ".join(sorted({env["commit"] for env in environments.values()}))
+    commits = escape.plain(", ".join(sorted({env["commit"] for env in environments.values()})))
     origin = (
         f"Every number and figure here was read from the files of {len(environments)} runs (commit "
         f"{commits}); the notebooks in the menu are the ones that made them. This is not by the "
@@ -173,7 +186,9 @@ def how_it_was_run(recipe: Recipe, pages: Sequence[Page]) -> str:
 def _environments(recipe: Recipe, pages: Sequence[Page]) -> dict[Run, dict]:
     """Run -> its env.json; every run of the tables has to have its executed notebook."""
     runs = [page.run for page in pages if page.run]
-    environments = {run: json.loads(tables.read_text(run.folder / "env.json")) for run in runs}
+    for run in runs:
+        tables.expect_there(run.folder / directory.ENV)
+    environments = {run: directory.read_file(run.folder, directory.ENV) for run in runs}
     files = [tables.folder(recipe) / name for name in RUN_TABLES]
     for file in files:
         if not file.is_file():
@@ -203,17 +218,18 @@ def _environment(environments: Iterable[dict]) -> str:
         for name, value in described.items():
             values.setdefault(name, {})[str(value)] = None
     rows = [{"": name, "of the runs": ", ".join(seen)} for name, seen in values.items()]
-    return tables.markdown(pd.DataFrame(rows))
+    return escape.table(pd.DataFrame(rows))
 
 
 def _minutes(pages: Sequence[Page], environments: dict[Run, dict]) -> str:
     rows = []
     for page in pages:
         seconds = environments.get(page.run, {}).get("training", {}).get("seconds")
-        link = f"[{page.title}]({page.document})"
+        link = f"[{escape.plain(page.title)}]({page.document})"
         rows.append({"notebook": link, "minutes": page.minutes, "training (s)": seconds})
     table = pd.DataFrame(rows)
     return (
         f"{len(pages)} notebooks took {table['minutes'].sum():.1f} minutes, one after another; one "
-        f"that found its run finished only read it.\n\n{tables.markdown(table)}"
+        f"that found its run finished only read it.\n\n"
+        f"{escape.table(table, markdown=['notebook'])}"
     )

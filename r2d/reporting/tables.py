@@ -1,18 +1,18 @@
 """Tables for people: means over seeds, measures by name, costs, and the published numbers."""
 
-import io
 from collections.abc import Sequence
 from pathlib import Path
 
 import pandas as pd
 import yaml
 
-from r2d import paths
+from r2d import files, paths
 from r2d.errors import R2DError
 from r2d.evaluation import stats
 from r2d.experiments import grid
 from r2d.experiments.run import Run
 from r2d.recipes import Recipe
+from r2d.reporting import escape, spreadsheet
 
 MEASURES = {
     "macro_f1": "Macro-F1",
@@ -25,6 +25,7 @@ MEASURES = {
     "sufficiency": "Sufficiency",
     "invalid_rate": "Invalid labels",
 }
+CURE = "delete it and rerun, which makes it again"
 COSTS = {  # column of table 2 -> heading in units that people read, factor, whether a whole number
     "parameters": ("parameters (millions)", 1e-6, False),
     "trainable_share": ("trained (%)", 100, False),
@@ -67,6 +68,17 @@ def scores(metrics: dict) -> pd.DataFrame:
             "cases": measure["n"],
         }
     return pd.DataFrame(rows).T.astype({"cases": int}).round(3)
+
+
+def headline(metrics: dict) -> str:
+    """One run's label measures in words, those of them that it has."""
+    shown = []
+    for name in ("accuracy", "macro_f1", "invalid_rate"):
+        if name in metrics["metrics"]:
+            value = metrics["metrics"][name]["value"]
+            share = f"{value:.1%}" if name == "invalid_rate" else f"{value:.3f}"
+            shown.append(f"{MEASURES[name][0].lower()}{MEASURES[name][1:]} {share}")
+    return ", ".join(shown)
 
 
 def summarise(frame: pd.DataFrame) -> pd.DataFrame:
@@ -112,9 +124,9 @@ def _over_seeds(name: str, group: pd.DataFrame) -> dict:
 def readable(table: pd.DataFrame, recipe: Recipe) -> pd.DataFrame:
     """A summary for people: `mean ± sd` over seeds in points of 100, a column a measure it has.
 
-    Macro-F1 has its interval over examples in brackets.
+    Macro-F1 has its interval over examples in brackets. All cells are texts.
     """
-    shown = table[["dataset", "title", "seeds"]].rename(columns={"title": "method"})
+    shown = table[["dataset", "title", "seeds"]].rename(columns={"title": "method"}).astype(str)
     for name in MEASURES:
         if table[name].notna().any():
             shown[heading(name, recipe)] = cells(table, name)
@@ -127,7 +139,7 @@ def cells(table: pd.DataFrame, measure: str) -> list[str]:
     shown = []
     for _, row in table.iterrows():
         text = _cell(row[measure], row[f"{measure}_sd"], scale)
-        if measure == "macro_f1":
+        if measure == "macro_f1" and pd.notna(row["macro_f1_low"]):
             low, high = row["macro_f1_low"], row["macro_f1_high"]
             text += f" [{100 * low:.0f}, {100 * high:.0f}]"
         shown.append(text)
@@ -150,32 +162,32 @@ def costs(table_2: pd.DataFrame) -> pd.DataFrame:
     return shown
 
 
-def markdown(frame: pd.DataFrame) -> str:
-    """A table as Markdown, numbers with one decimal and a dash in empty cells."""
-    known = frame.astype(object).where(frame.notna(), None)
-    return known.to_markdown(index=False, floatfmt=".1f", missingval="–")
-
-
 def published() -> pd.DataFrame:
     """Every number of the paper that was found, with its mark and whether it compares with ours."""
     return pd.DataFrame(yaml.safe_load(paths.PUBLISHED.read_text(encoding="utf-8")))
 
 
 def read(file: Path) -> pd.DataFrame:
-    """A table as it was written; only an empty cell is missing: a class may be called "None"."""
+    """A table as it was before it was written; a row-less one has a column dataset."""
     text = read_text(file)
-    if not text:
-        return pd.DataFrame({"dataset": []})
-    return pd.read_csv(io.StringIO(text), keep_default_na=False, na_values=[""])
+    try:
+        return spreadsheet.read(text) if text else pd.DataFrame({"dataset": []})
+    except ValueError:  # pandas' own errors are, too
+        raise R2DError(f"{file} is not a table, perhaps cut short; {CURE}.") from None
 
 
 def read_text(file: Path) -> str:
     """The text of a result; `R2DError` naming the file where it is not there."""
+    expect_there(file)
+    return files.read_text(file, CURE).strip()
+
+
+def expect_there(file: Path) -> None:
+    """Raise `R2DError` where a file of the runs is missing."""
     if not file.is_file():
         raise R2DError(
             f"{file} is not there; run `./run_all.sh` with this profile and settings first."
         )
-    return file.read_text(encoding="utf-8").strip()
 
 
 def folder(recipe: Recipe) -> Path:
@@ -190,20 +202,19 @@ def write(recipe: Recipe, tables: dict[str, pd.DataFrame], findings: dict[str, l
     """
     folder(recipe).mkdir(parents=True, exist_ok=True)
     for name, part in tables.items():
-        part.to_csv(folder(recipe) / f"{name}.csv", index=False)
+        spreadsheet.write(part, folder(recipe) / f"{name}.csv")
     shown = readable(tables["table_1"], recipe)
     parts = [
-        f"Profile: {recipe.note}",
-        shown.to_markdown(index=False, disable_numparse=True),
+        f"Profile: {escape.plain(recipe.note)}",
+        escape.table(shown),
         _origin(recipe, tables["runs"]),
     ]
     known = published()
     known = known[known["dataset"].isin(tables["table_1"]["dataset"])]
     if len(known):
         parts.append("Published, and whether the rows above may be laid beside it:")
-        parts.append(
-            known.drop(columns=["sd", "profiles"]).to_markdown(index=False, floatfmt=".2f")
-        )
+        known = known.drop(columns=["sd", "profiles"])
+        parts.append(escape.table(known, decimals=2, markdown=set(known)))
     (folder(recipe) / "table_1.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
     write_findings(recipe, findings)
 
@@ -215,7 +226,7 @@ def write_findings(
     blocks = []
     for name, sentences in findings.items():
         if sentences:
-            listed = "\n".join(f"- {sentence}" for sentence in sentences)
+            listed = "\n".join(f"- {escape.plain(sentence)}" for sentence in sentences)
             blocks.append(f"**{name}**\n\n{listed}")
     (folder(recipe) / file).write_text("\n\n".join(blocks) + "\n", encoding="utf-8")
 

@@ -70,8 +70,8 @@ def finish(figure: Figure, title: str, recipe: Recipe) -> Figure:
     A small-scale figure can't be mistaken for the paper's then.
     """
     below = 1 - 0.26 / figure.get_figheight()
-    stamp = f"profile {recipe.note}"
-    figure.suptitle(f"{title}\n", fontsize=10)
+    stamp = literal(f"profile {recipe.note}")
+    figure.suptitle(f"{literal(title)}\n", fontsize=10)
     figure.text(0.5, below, stamp, ha="center", va="top", fontsize=7, color=STAMP)
     sns.despine(figure)
     plt.close(figure)  # else a notebook shows it twice: as the cell's value, and as one left open
@@ -103,4 +103,14 @@ def legend_below(figure: Figure, handles: Sequence, names: Sequence[str], column
 
 def wrap(label: str) -> str:
     """A label in lines of at most eleven letters, for the ticks of narrow columns."""
-    return "\n".join(textwrap.wrap(label, 11))
+    return literal("\n".join(textwrap.wrap(label, 11)))
+
+
+def titles(recipe: Recipe, methods: Sequence[str]) -> list[str]:
+    """The methods' names for people, for ticks and legends."""
+    return [literal(recipe.methods[method].title) for method in methods]
+
+
+def literal(text: str) -> str:
+    """A text that others wrote, for a figure: matplotlib would read `$...$` as a formula."""
+    return text.replace("$", r"\$")

@@ -33,11 +33,13 @@ class Learner:
 
     def decide(self, cases: Sequence[Record], train_mode: bool) -> list[str]:
         """The model's own greedy label of each case, as its label set spells it if it is there."""
-        self.decoder.model.train(train_mode)
+        model = self.decoder.model
+        mode = model.training
+        model.train(train_mode)
         choices = self.decoder.choices(cases)
         rows = self.tokens.sources([prompts.predict(case.text) for case in cases])
         texts = self.decoder.label_texts(rows, choices=choices)
-        self.decoder.model.train()
+        model.train(mode)
         return [canonical(text, known) or text for text, known in zip(texts, choices, strict=True)]
 
     def nll(self, task: Task, sources: Sequence[str], targets: Sequence[str]) -> Tensor:

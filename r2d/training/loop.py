@@ -8,15 +8,14 @@ from pathlib import Path
 from statistics import fmean
 
 import torch
-from safetensors.torch import load_file, save_file
 from sklearn.metrics import f1_score
 from torch import nn
 from tqdm import tqdm
 
-from r2d import env, paths
-from r2d.data.record import Record, canonical, category, positions
+from r2d import env, files, paths
+from r2d.data.record import Record, category, positions, same_label
 from r2d.errors import R2DError
-from r2d.method import prompts, schedules
+from r2d.method import schedules
 from r2d.method.loss import Batch, Loss, loss
 from r2d.method.objective import Objective
 from r2d.models.decode import Decoder
@@ -79,7 +78,7 @@ class Trainer:
         Raises `R2DError` on a non-finite loss, and for a method that explains where there is no
         rationale to learn from.
         """
-        self._take(train, validation)
+        self._prepare(train, validation)
         self.folder.mkdir(parents=True, exist_ok=True)
         step, steps = self._resume(), self.settings.steps
         self.mark = time.perf_counter()
@@ -95,19 +94,18 @@ class Trainer:
             if step % self.settings.eval_every == 0 or step == steps:
                 self._evaluate(step)
         bar.close()
-        best = load_file(self.folder / "checkpoints" / "best.safetensors")
-        checkpoint.restore(self.model, best)
+        checkpoint.restore_best(self.folder / "checkpoints", self.model)
         return {
             "steps": step,
             "best_step": self.stopper.best_step,
             "best_score": self.stopper.best,
-            "score": "macro_f1" if self.objective.predicts else "negative validation loss",
+            "score": self._score_name(),
             "seconds": round(self.stopper.seconds, 2),
             "peak_memory_mb": self.stopper.peak_memory_mb,
             "seconds_per_step": round(self._seconds_per_step(), 4),
         }
 
-    def _take(self, train: Sequence[Record], validation: Sequence[Record]) -> None:
+    def _prepare(self, train: Sequence[Record], validation: Sequence[Record]) -> None:
         """Keep what this objective learns from, and tokenise it once.
 
         A method that only explains takes the records that have a rationale.
@@ -156,8 +154,10 @@ class Trainer:
     def _entry(self, step: int, batch: Batch, computed: Loss, sums: dict[str, float]) -> dict:
         """A line of the log: all processes' sums, as means over the global batch's tokens."""
         wrong = sum(
-            own and label != case.label
-            for own, label, case in zip(computed.sampled, computed.prompted, batch.cases, strict=True)
+            asked and not same_label(label, case.label)
+            for asked, label, case in zip(
+                computed.sampled, computed.prompted, batch.cases, strict=True
+            )
         )
         counted = torch.tensor([*sums.values(), sum(computed.sampled), wrong])
         counted = self.accelerator.reduce(counted.to(self.accelerator.device), "sum").tolist()
@@ -195,25 +195,20 @@ class Trainer:
         self.optimiser.zero_grad(set_to_none=True)
 
     def _evaluate(self, step: int) -> None:
-        """Validate (macro-F1, or minus the loss in stage 1), keep the best weights, checkpoint."""
+        """Validate (labels, or minus the loss in stage 1), keep the best weights, checkpoint."""
         self.model.eval()
-        score = self._macro_f1() if self.objective.predicts else -self._validation_loss()
+        score = self._label_score() if self.objective.predicts else -self._validation_loss()
         stopper = self.stopper
-        better, now = stopper.update(step, score), time.perf_counter()
+        stopper.update(step, score)
+        now = time.perf_counter()
         stopper.seconds += now - self.mark
         self.mark = now
         stopper.peak_memory_mb = max(stopper.peak_memory_mb, env.peak_memory_mb())
         if stopper.best is None and step >= self.settings.steps:
             # A run too short to reach selection still ends with weights: its last.
             stopper.best, stopper.best_step = score, step
-            better = True
         if self.accelerator.is_main_process:
             checkpoints = self.folder / "checkpoints"
-            if better:
-                part = checkpoints / "best.part"
-                part.parent.mkdir(exist_ok=True)
-                save_file(checkpoint.trainable(self.model), part)
-                part.rename(part.with_suffix(".safetensors"))
             # The log first: resuming cuts it back, and never adds to it.
             self._log({"step": step, "validation": score, "best": stopper.best})
             checkpoint.save(
@@ -223,29 +218,37 @@ class Trainer:
 
     def _seconds_per_step(self) -> float:
         """Mean of the logged steps, validation left out; the log outlives a killed process."""
-        lines = (self.folder / "log.jsonl").read_text(encoding="utf-8").splitlines()
-        return fmean(entry["seconds"] for entry in map(json.loads, lines) if "seconds" in entry)
+        shape = {str: (None, float)}
+        log = files.read_lines(self.folder / checkpoint.LOG, shape, "rerun to write it again")
+        return fmean(entry["seconds"] for entry in log if "seconds" in entry)
 
-    def _macro_f1(self) -> float:
-        """Over the label set, or over the positions of the candidates."""
+    def _label_score(self) -> float:
+        """Macro-F1 over the label set or the positions of the candidates; open labels' accuracy."""
         records = self.validation_set
-        mine = self._mine(len(records))
-        choices = self.decoder.choices([records[i] for i in mine])
-        rows = self.tokens.sources([prompts.predict(records[i].text) for i in mine])
-        texts = self.decoder.label_texts(rows, choices=choices)
-        answers = [canonical(text, known) or "" for text, known in zip(texts, choices, strict=True)]
-        by_position = dict(self._gather(list(zip(mine, answers, strict=True))))
+        mine = self._share(len(records))
+        decided = self.learner.decide([records[i] for i in mine], train_mode=False)
+        by_case = dict(self._gather(list(zip(mine, decided, strict=True))))
+        labels = self._classes()
+        if not labels:
+            hits = [same_label(by_case[i], record.label) for i, record in enumerate(records)]
+            return sum(hits) / len(hits)
+        predicted = [category(by_case[i], record.candidates) for i, record in enumerate(records)]
         gold = [record.category for record in records]
-        predicted = [
-            category(by_position[i], record.candidates) for i, record in enumerate(records)
-        ]
-        labels = list(self.decoder.labels or positions(r.candidates for r in records))
         return float(f1_score(gold, predicted, labels=labels, average="macro", zero_division=0))
+
+    def _classes(self) -> list[str]:
+        """What macro-F1 is a mean over; nothing where labels are open."""
+        return list(self.decoder.labels or positions(r.candidates for r in self.validation_set))
+
+    def _score_name(self) -> str:
+        if not self.objective.predicts:
+            return "negative validation loss"
+        return "macro_f1" if self._classes() else "accuracy"
 
     @torch.no_grad()
     def _validation_loss(self) -> float:
         """Mean cross-entropy over the validation rationales' tokens."""
-        mine = [self.validation_set[i] for i in self._mine(len(self.validation_set))]
+        mine = [self.validation_set[i] for i in self._share(len(self.validation_set))]
         total, size = 0.0, self.decoder.batch
         for start in range(0, len(mine), size):
             part = mine[start : start + size]
@@ -253,7 +256,7 @@ class Trainer:
             total += self.learner.nll("rationale", sources, [c.rationale for c in part]).item()
         return sum(self._gather([total])) / self.tokens.counts(self.validation_set)["rationale"]
 
-    def _mine(self, size: int) -> list[int]:
+    def _share(self, size: int) -> list[int]:
         """The positions that this process takes of `size`."""
         return list(range(self.accelerator.process_index, size, self.accelerator.num_processes))
 
@@ -268,23 +271,16 @@ class Trainer:
         known = checkpoint.resume(
             self.folder / "checkpoints", self.model, self.optimiser, self.fingerprint
         )
-        step, log = 0, self.folder / "log.jsonl"
+        step, log = 0, ""
         if known is not None:
-            step, self.stopper = known
-        if self.accelerator.is_main_process and log.exists():
-            lines = log.read_text(encoding="utf-8").splitlines()
-            paths.write(log, "".join(f"{line}\n" for line in lines if _step_of(line) <= step))
+            step, self.stopper, log = known
+        if self.accelerator.is_main_process:
+            checkpoint.drop_after(self.folder / "checkpoints", step)
+            paths.write(self.folder / checkpoint.LOG, log)
         self.accelerator.wait_for_everyone()
         return step
 
     def _log(self, entry: dict) -> None:
         if self.accelerator.is_main_process:
-            with (self.folder / "log.jsonl").open("a", encoding="utf-8") as file:
+            with (self.folder / checkpoint.LOG).open("a", encoding="utf-8") as file:
                 file.write(json.dumps(entry) + "\n")
-
-
-def _step_of(line: str) -> float:
-    try:
-        return json.loads(line)["step"]
-    except (ValueError, KeyError):
-        return math.inf

@@ -46,5 +46,6 @@ def test_a_changed_dataset_is_not_calibrated_on(folder):
     settings = yaml.safe_load((folder / "config.yaml").read_text())
     settings["dataset"]["seed"] = 77
     (folder / "config.yaml").write_text(yaml.safe_dump(settings))
+    (folder / "sha256.json").unlink()  # it is changed on purpose
     with pytest.raises(R2DError, match="has changed since that run"):
         calibrate.calibrate(folder)

@@ -13,7 +13,7 @@ from huggingface_hub import ModelCard
 from myst_nb.docutils_ import MystParser
 
 from r2d.deploy.model_card import model_card
-from r2d.experiments import run
+from r2d.experiments import directory
 from r2d.method.prompts import CHOICE
 from r2d.reporting import tables
 
@@ -38,8 +38,9 @@ def strict(monkeypatch):
 
 @pytest.fixture
 def copy(finished, tmp_path):
-    """A copy of the QLoRA run, to be changed."""
-    return shutil.copytree(finished("r2d-qlora"), tmp_path / "run")
+    """A copy of the QLoRA run, to be changed, which its hashes would tell."""
+    unwanted = shutil.ignore_patterns("sha256.json")
+    return shutil.copytree(finished("r2d-qlora"), tmp_path / "run", ignore=unwanted)
 
 
 def change_env(folder, **changes) -> None:
@@ -49,7 +50,7 @@ def change_env(folder, **changes) -> None:
 
 def test_the_card_says_what_the_runs_files_say(finished):
     folder = finished("r2d-qlora")
-    card, trained = model_card(folder), run.read(folder)
+    card, trained = model_card(folder), directory.read(folder)
     for name in ("accuracy", "macro_f1", "consistency"):
         measure = trained["metrics"]["metrics"][name]
         low, high = (f"{100 * end:.1f}" for end in measure["interval"])

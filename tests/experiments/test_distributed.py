@@ -10,7 +10,8 @@ from conftest import TINY, new_home
 from trainers import ALWAYS, without_clock
 
 from r2d import paths, recipes
-from r2d.experiments.run import Run, read
+from r2d.experiments.directory import read
+from r2d.experiments.run import Run
 
 CHANGES = TINY | {
     "train.common.steps": 10,

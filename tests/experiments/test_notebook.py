@@ -95,7 +95,9 @@ def test_a_failing_cell_ends_with_1_names_its_error_and_keeps_the_notebook(
     monkeypatch.setattr(paths, "NOTEBOOKS", tmp_path)
     out = tmp_path / "out" / "o.ipynb"
     assert cli.main(["notebook", "broken", str(out), "-p", "profile=smoke"]) == 1
-    assert "broken failed in cell 3: ValueError: no luck\n" in capfd.readouterr().err
+    said = capfd.readouterr().err
+    assert f"broken failed in cell 3: ValueError: {out} has its message.\n" in said
+    assert "no luck" not in said
     cells = nbformat.read(out, as_version=4).cells
     outputs = [output for cell in cells for output in cell.get("outputs", [])]
     assert [o.ename for o in outputs if o.output_type == "error"] == ["ValueError"]

@@ -51,6 +51,15 @@ def test_a_signal_ends_all_that_was_started(start, number):
     until(lambda: not alive(child))
 
 
+def test_all_that_was_started_ends_when_its_starter_is_killed(start):
+    running = start("trap '' TERM; sleep 60 & echo $!; wait; wait")
+    child = int(running.stdout.readline())
+    group = os.getpgid(child)
+    running.kill()
+    running.wait()
+    until(lambda: not alive(child) and not alive(group), 60)
+
+
 def test_a_second_signal_kills_what_ignores_the_first(start):
     running = start("trap '' TERM; sleep 60 & echo $!; wait; wait")
     child = int(running.stdout.readline())

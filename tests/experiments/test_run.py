@@ -10,15 +10,17 @@ import torch
 from conftest import new_home
 from safetensors.torch import load_file, save_file
 
-from r2d import data, paths
+from r2d import data, hashes, paths
 from r2d.errors import R2DError
 from r2d.evaluation import metrics
 from r2d.experiments import job, run
-from r2d.experiments.run import Run, load_decoder, read
+from r2d.experiments.directory import read
+from r2d.experiments.run import Run, load_decoder
 from r2d.training.checkpoint import trainable
 from r2d.training.loop import Trainer
 
 PARTS = {"config.yaml", "env.json", "log.jsonl", "metrics.json", "model", "predictions.jsonl"}
+PARTS |= {"sha256.json"}
 MAJORITY = ("triage", "majority", 1)
 NEURAL = ("triage", "dss-full", 1)
 FULL_DISK = Path("/dev/full")
@@ -131,9 +133,10 @@ def test_a_finished_run_decodes_again_as_it_did(tiny, finished):
 
 
 def test_a_text_with_an_unusual_line_end_stays_one_line_of_the_predictions(tiny, finished):
-    rows = [{"rationale": "first\u2029second\u0085third\u2028"}, {"rationale": "next"}]
+    rows = [{"rationale": "first\u2029second\u0085third\u2028"}] * 7 + [{"rationale": "last"}]
     majority = Run(tiny(), *MAJORITY)
     paths.write_lines(majority.folder / "predictions.jsonl", rows)
+    hashes.record_again(majority.folder, "predictions.jsonl")
     assert majority.read()["predictions"] == rows
 
 
@@ -216,7 +219,8 @@ def test_changed_metric_settings_recompute_only_the_metrics(tiny, finished, monk
     forbid_training(monkeypatch)
     neural.execute()
     after = contents(neural.folder)
-    assert {name for name in after if after[name] != before.get(name)} == {"metrics.json"}
+    changed = {name for name in after if after[name] != before.get(name)}
+    assert changed == {"metrics.json", "sha256.json"}
     assert set(after) == set(before)
     assert "150 resamples" in neural.read()["metrics"]["signatures"]["intervals"]
 

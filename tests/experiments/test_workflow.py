@@ -85,6 +85,14 @@ def test_what_no_recipe_or_cluster_has_is_refused_and_leaves_nothing(stage, opti
     assert not stage.home.exists()
 
 
+@pytest.mark.parametrize("name", ["HOME", "TMPDIR"])
+def test_an_unwritable_home_or_temporary_folder_is_one_sentence(stage, monkeypatch, name):
+    monkeypatch.setenv(name, "/proc/nowhere")
+    with pytest.raises(R2DError, match=f"{name} is /proc/nowhere, which cannot be written: set"):
+        workflow.start(Plan("smoke"))
+    assert not stage.calls_file.exists()
+
+
 @pytest.mark.parametrize(
     ("text", "least", "sentence"),
     [

@@ -18,6 +18,7 @@ from r2d.llms.ask import template
 from r2d.llms.chat import Chat
 from r2d.llms.judge import CRITERIA, INJECTION, Case
 from r2d.recipes.settings import LlmSettings
+from r2d.reporting.cases import greyed
 
 FAR = LlmSettings(title="A server", backend="server", model="m", parameters=1e9, batch=2)
 PROMPT = template("judge")
@@ -138,7 +139,7 @@ def test_runs_are_graded_and_tabled_with_what_is_missing_and_whether_it_counts(
         assert (table["missing_rate"] == [0.25] * 4 + [0] * 8).all()
         assert (table["qualified"] == good).all()
         assert all(f"({'passed' if good else 'FAILED'})" in name for name in table["judge"])
-        page = judge.greyed(table).to_html()
+        page = greyed(table).to_html()
         assert ("#999999" in page) == (not good) and "missing_rate" in page
 
 
@@ -181,7 +182,7 @@ def test_agreement_with_people_is_weighted_kappa(tmp_path):
 
 BROKEN = {
     "has no column score": ([("a", "r2d", "harm")], ("id", "method", "criterion")),
-    "has criterion 'style'": ([("a", "r2d", "style", 1)],),
+    "row 2: its criterion is not one of the rubric's": ([("a", "r2d", "style", 1)],),
     "not a whole number from 1 to 5": ([("a", "r2d", "harm", 4.5)],),
     "shares no id": ([("z", "r2d", "harm", 1)],),
 }

@@ -9,6 +9,7 @@ import pytest
 import servers
 
 from r2d.errors import R2DError
+from r2d.llms import endpoint
 from r2d.llms import server as backend
 from r2d.llms.chat import Chat
 from r2d.llms.types import Answer
@@ -62,7 +63,7 @@ def test_after_a_passing_fault_nothing_is_lost_and_nothing_counted_twice(
     server, chat, monkeypatch, fault
 ):
     if fault is PASSING["no answer in time"]:
-        monkeypatch.setattr(backend, "TIMEOUT", 0.5)
+        monkeypatch.setattr(endpoint, "DEADLINE", 0.5)
     server.script = [fault]
     first, started = chat(), time.perf_counter()
     assert [answer.text for answer in first.ask(QUESTIONS, "v1")] == ["fine"] * 3

@@ -70,7 +70,7 @@ def finished(recipe, method, rows, parameters=1e6):
     folder.mkdir(parents=True)
     paths.write_lines(folder / "predictions.jsonl", rows)
     (folder / "config.yaml").write_text(yaml.safe_dump({}))
-    (folder / "env.json").write_text(json.dumps({"parameters": parameters}))
+    (folder / "env.json").write_text(json.dumps({"parameters": int(parameters)}))
     (folder / "metrics.json").write_text("{}")
 
 

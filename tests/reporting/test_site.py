@@ -96,7 +96,8 @@ def fill(home: Path) -> None:
         folder.mkdir(parents=True)
         (folder / "env.json").write_text(json.dumps(ENVIRONMENT))
         (folder / "predictions.jsonl").write_text(json.dumps({"rationale": SECRET}))
-        (base / dataset / "data.json").write_text(json.dumps({"synthetic": dataset == "triage"}))
+        note = {"title": dataset, "synthetic": dataset == "triage", "source": "", "counts": {}}
+        (base / dataset / "data.json").write_text(json.dumps(note))
         rows.append(given)
     pd.DataFrame(rows).to_csv(results / "runs.csv", index=False)
 

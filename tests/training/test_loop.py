@@ -122,7 +122,7 @@ def test_a_step_back_propagates_the_terms_of_the_loss(
 
     monkeypatch.setattr(Trainer, "_update", keep_gradients)
     training = trainer(decoder, method, settings(steps=steps, micro_batch=micro_batch), tmp_path)
-    training._take(partly.train, partly.validation)
+    training._prepare(partly.train, partly.validation)
     entry = training._step(10)
 
     learner = Learner(twin, TokenCache(twin), micro_batch)
@@ -261,7 +261,7 @@ def test_early_stopping_waits_for_the_end_of_the_ramp(
 
 def test_the_best_weights_are_kept_not_the_last(records, fresh, tmp_path, monkeypatch):
     scores = iter([0.1, 0.9, 0.2])
-    monkeypatch.setattr(Trainer, "_macro_f1", lambda self: next(scores))
+    monkeypatch.setattr(Trainer, "_label_score", lambda self: next(scores))
     decoder, method = fresh(records), objective.named("sft")
     outcome, _, evaluations = fit(decoder, method, settings(steps=3), records, tmp_path / "run")
     assert (outcome["best_step"], outcome["best_score"], outcome["score"]) == (2, 0.9, "macro_f1")

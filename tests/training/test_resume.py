@@ -132,7 +132,7 @@ def test_a_run_starts_again_where_no_checkpoint_is_whole(train, whole, cut, step
 def test_two_checkpoints_are_kept_and_none_is_a_pickle(train, tmp_path):
     train(tmp_path / "run")
     checkpoints = tmp_path / "run" / "checkpoints"
-    assert {p.name for p in checkpoints.iterdir()} == {"best.safetensors", "step-6", "step-9"}
+    assert {p.name for p in checkpoints.iterdir()} == {"best-3.safetensors", "step-6", "step-9"}
     suffixes = {path.suffix for path in checkpoints.rglob("*") if path.is_file()}
     assert suffixes == {".safetensors", ".json"}
 

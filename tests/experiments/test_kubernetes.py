@@ -1,4 +1,4 @@
-"""`--on kubernetes`: what is submitted, by a stand-in for the cluster's API that accepts every job; nothing is run."""
+"""`--on kubernetes`: what is submitted to a stand-in for the cluster's API; nothing is run."""
 
 import json
 import shutil
@@ -18,7 +18,7 @@ from r2d import paths
 
 @pytest.fixture
 def api(tmp_path):
-    """(submitted objects, kubeconfig) of a cluster that says yes to all and knows of nothing afterwards."""
+    """(submitted objects, kubeconfig) of a cluster that says yes, and knows of nothing later."""
     submitted = []
 
     class Answer(BaseHTTPRequestHandler):
@@ -45,10 +45,9 @@ def api(tmp_path):
     server = ThreadingHTTPServer(("127.0.0.1", 0), Answer)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     context = {"name": "x", "context": {"cluster": "c", "user": "u"}}
+    address = f"http://127.0.0.1:{server.server_port}"
     config = {
-        "clusters": [{"name": "c", "cluster": {"server": f"http://127.0.0.1:{server.server_port}"}}]
-    }
-    config |= {
+        "clusters": [{"name": "c", "cluster": {"server": address}}],
         "users": [{"name": "u", "user": {"token": "t"}}],
         "contexts": [context],
         "current-context": "x",
@@ -70,27 +69,19 @@ def test_a_notebook_becomes_a_job_with_the_volume_and_the_resources_of_its_rule(
         "PATH": f"{sys.prefix}/bin:/usr/bin:/bin",
         "HOME": str(tmp_path),
         "VIRTUAL_ENV": sys.prefix,
-    }
-    env |= {
         "KUBECONFIG": str(kubeconfig),
-        "PYTHONPATH": str(project),
         "R2D_HOME": str(tmp_path / "home"),
     }
     command = ["./run_all.sh", "smoke", "--no-install", "--on", "kubernetes", "--only", "E8"]
-    command += [
-        "--",
-        "--jobs",
-        "1",
-        "--default-storage-prefix",
-        str(tmp_path / "sources"),
-        "--until",
-        "run",
-    ]
+    command += ["--", "--jobs", "1", "--until", "run"]
+    command += ["--default-storage-prefix", str(tmp_path / "sources")]
     process = subprocess.Popen(command, cwd=project, env=env, stdout=subprocess.DEVNULL)
     end = time.monotonic() + 60
-    while not (pods := [body["spec"]["template"]["spec"] for body in submitted if "spec" in body]):
+    pods = []
+    while not pods:
         assert process.poll() is None and time.monotonic() < end
         time.sleep(0.2)
+        pods = [body["spec"]["template"]["spec"] for body in submitted if "spec" in body]
     for _ in range(2):  # the second one does not wait for a cluster that has forgotten the job
         process.send_signal(signal.SIGINT)
         time.sleep(1)
@@ -100,10 +91,9 @@ def test_a_notebook_becomes_a_job_with_the_volume_and_the_resources_of_its_rule(
     assert container["image"] == profile["container-image"]
     assert {"mountPath": "/r2d", "name": "r2d"} in container["volumeMounts"]
     assert pods[0]["volumes"][-1]["persistentVolumeClaim"] == {"claimName": "r2d"}
-    asked = container["resources"]["requests"]
-    assert (asked["memory"], asked["nvidia.com/gpu"], asked["cpu"]) == ("32000M", "1", "3800m")
-    assert (
-        f"--directory {project}" in container["args"][1]
-        and "run:dataset=triage" in container["args"][1]
-    )
+    requests = container["resources"]["requests"]
+    wanted = (requests["memory"], requests["nvidia.com/gpu"], requests["cpu"])
+    assert wanted == ("32000M", "1", "3800m")
+    command = container["args"][1]
+    assert f"--directory {project}" in command and "run:dataset=triage" in command
     assert not list(tmp_path.glob("home/runs/smoke/triage"))  # nothing was run here instead

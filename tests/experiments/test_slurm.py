@@ -1,7 +1,8 @@
-"""`--on slurm`, for real: a piece of `smoke` through a SLURM of one node that lives as long as the test and on loopback only.
+"""`--on slurm`, for real: a piece of `smoke` through a SLURM of one node, on loopback only.
 
-It needs root and Debian's slurmctld, slurmd, slurm-client and munge, which it installs only if told to (CI=true or
-R2D_TEST_SLURM=1); otherwise it is skipped with the reason.
+It lives as long as the test and needs root and Debian's slurmctld, slurmd, slurm-client and munge,
+which it installs only if told to (CI=true or R2D_TEST_SLURM=1); otherwise it is skipped with the
+reason.
 """
 
 import contextlib
@@ -50,30 +51,19 @@ PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 
 
 def installed() -> str:
-    """Why SLURM cannot be started here, after installing what may be installed; empty if it can."""
+    """Why SLURM cannot be started here, after installing what may be; empty if it can."""
     if not sys.platform.startswith("linux") or os.geteuid() != 0:
         return "needs root on Linux"
-    if any(shutil.which(tool) is None for tool in (*DAEMONS, "sbatch")):
-        if not MAY_INSTALL or not shutil.which("apt-get"):
-            return f"needs {' '.join(PACKAGES)} (R2D_TEST_SLURM=1 installs them by apt-get)"
-        command = [
-            "apt-get",
-            "-o",
-            "DPkg::Lock::Timeout=120",
-            "install",
-            "-y",
-            "--no-install-recommends",
-            *PACKAGES,
-        ]
-        for step in (["apt-get", "update"], command):
-            done = subprocess.run(
-                step,
-                env=os.environ | {"DEBIAN_FRONTEND": "noninteractive"},
-                capture_output=True,
-                text=True,
-            )
-        if done.returncode:
-            return f"apt-get could not install SLURM: {done.stderr.strip()[-200:]}"
+    if all(shutil.which(tool) for tool in (*DAEMONS, "sbatch")):
+        return ""
+    if not MAY_INSTALL or not shutil.which("apt-get"):
+        return f"needs {' '.join(PACKAGES)} (R2D_TEST_SLURM=1 installs them by apt-get)"
+    quiet = {"env": os.environ | {"DEBIAN_FRONTEND": "noninteractive"}, "capture_output": True}
+    subprocess.run(["apt-get", "update"], **quiet)
+    install = ["apt-get", "-o", "DPkg::Lock::Timeout=120", "install", "-y"]
+    done = subprocess.run([*install, "--no-install-recommends", *PACKAGES], text=True, **quiet)
+    if done.returncode:
+        return f"apt-get could not install SLURM: {done.stderr.strip()[-200:]}"
     return ""
 
 
@@ -84,21 +74,9 @@ def plugins(tmp_path_factory) -> Path:
     if importlib.util.find_spec("snakemake_executor_plugin_slurm") is None:
         if not MAY_INSTALL:
             pytest.skip("needs the extra `cluster`: pip install '.[cluster]'")
-        command = [
-            sys.executable,
-            "-m",
-            "pip",
-            "install",
-            "-q",
-            "--no-deps",
-            "--target",
-            str(folder),
-        ]
-        done = subprocess.run(
-            [*command, "-c", str(paths.ROOT / "constraints.txt"), *PLUGINS],
-            capture_output=True,
-            text=True,
-        )
+        install = [sys.executable, "-m", "pip", "install", "-q", "--no-deps"]
+        locked = ["--target", str(folder), "-c", str(paths.ROOT / "constraints.txt")]
+        done = subprocess.run([*install, *locked, *PLUGINS], capture_output=True, text=True)
         if done.returncode:
             pytest.skip(f"pip could not install the plugin: {done.stderr.strip()[-200:]}")
     return folder
@@ -106,31 +84,29 @@ def plugins(tmp_path_factory) -> Path:
 
 @pytest.fixture(scope="module")
 def cluster(plugins):
-    """The environment in which SLURM's commands reach a running cluster of one node; its daemons end with the test."""
-    if reason := installed():
+    """The environment of SLURM's commands for a running cluster of one node.
+
+    Its daemons end with the test.
+    """
+    reason = installed()
+    if reason:
         pytest.skip(reason)
-    folder = Path(
-        tempfile.mkdtemp(prefix="r2d-slurm-")
-    )  # not under pytest's own, which is closed to munge's clients
+    # Not under pytest's own folder, which is closed to munge's clients.
+    folder = Path(tempfile.mkdtemp(prefix="r2d-slurm-"))
     folder.chmod(0o755)
     env = configure(folder) | {"SLURM_CONF": str(folder / "slurm.conf")}
-    munge = [
-        f"--{name}={folder}/munge.{name.removesuffix('-file')}"
-        for name in ("socket", "key-file", "pid-file", "log-file", "seed-file")
-    ]
+    files = ("socket", "key-file", "pid-file", "log-file", "seed-file")
+    munge = [f"--{name}={folder}/munge.{name.removesuffix('-file')}" for name in files]
+    commands = (["munged", "-F", *munge], ["slurmctld", "-D"], ["slurmd", "-D", "-N", "localhost"])
     started = []
     try:
-        for command in (
-            ["munged", "-F", *munge],
-            ["slurmctld", "-D"],
-            ["slurmd", "-D", "-N", "localhost"],
-        ):
+        for command in commands:
             output = (folder / f"{command[0]}.out").open("w")
             started.append(subprocess.Popen(command, env=env, stdout=output, stderr=output))
             time.sleep(1)
         if not ready(env):
-            said = "".join((folder / f"{daemon}.out").read_text()[-300:] for daemon in DAEMONS)
-            pytest.skip(f"SLURM could not be started here: {said}")
+            output = "".join((folder / f"{daemon}.out").read_text()[-300:] for daemon in DAEMONS)
+            pytest.skip(f"SLURM could not be started here: {output}")
         yield env
     finally:
         with contextlib.suppress(subprocess.TimeoutExpired):
@@ -146,13 +122,17 @@ def cluster(plugins):
 
 
 def configure(folder: Path) -> dict[str, str]:
-    """The cluster's files in `folder`; the environment whose `srun` knows them, of which the plugin keeps only the PATH."""
+    """The cluster's files in `folder`; the environment whose `srun` knows them.
+
+    The plugin keeps only the PATH of it.
+    """
     for name in ("state", "spool", "bin"):
         (folder / name).mkdir()
     (folder / "munge.key").write_bytes(os.urandom(1024))
     (folder / "munge.key").chmod(0o600)
     with socket.socket() as one, socket.socket() as other:
-        one.bind(("127.0.0.1", 0)), other.bind(("127.0.0.1", 0))
+        one.bind(("127.0.0.1", 0))
+        other.bind(("127.0.0.1", 0))
         ports = {"controller": one.getsockname()[1], "node": other.getsockname()[1]}
     (folder / "slurm.conf").write_text(CONFIG.format(folder=folder, **ports))
     srun = folder / "bin" / "srun"
@@ -163,15 +143,10 @@ def configure(folder: Path) -> dict[str, str]:
 
 
 def ready(env) -> bool:
+    command = ["sinfo", "--noheader", "--format=%T"]
     end = time.monotonic() + 20
     while time.monotonic() < end:
-        done = subprocess.run(
-            ["sinfo", "--noheader", "--format=%T"],
-            env=env,
-            capture_output=True,
-            text=True,
-            timeout=20,
-        )
+        done = subprocess.run(command, env=env, capture_output=True, text=True, timeout=20)
         if done.stdout.strip() == "idle":
             return True
         time.sleep(0.5)
@@ -180,7 +155,10 @@ def ready(env) -> bool:
 
 @pytest.fixture
 def start(cluster, plugins, tmp_path):
-    """Starts a piece of `smoke`, two jobs one after the other, in a copy of the project; (process, home)."""
+    """Starts a piece of `smoke` in a copy of the project, jobs one after the other.
+
+    `start(until)` gives (process, home); a setting makes a job's command hard to quote.
+    """
     project, home = project_copy(tmp_path), new_home(tmp_path / "home")
     env = cluster | {
         "R2D_HOME": str(home),
@@ -190,13 +168,19 @@ def start(cluster, plugins, tmp_path):
     for variable in ("R2D_DATA", "CONDA_PREFIX"):
         env.pop(variable, None)
     piece = ["--only", "E1", "--set", 'experiments.E1.methods=["majority"]']
+    piece += ["--set", 'note="it\'s {one} $node"']
     command = ["./run_all.sh", "smoke", "--no-install", "--on", "slurm", "--gpus", "0", *piece]
-    command += ["--", "--slurm-status-command", "squeue", "--until", "results"]
-    process = subprocess.Popen(
-        command, cwd=project, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
-    )
-    yield process, home
-    process.kill()
+    command += ["--", "--slurm-status-command", "squeue", "--until"]
+    processes = []
+
+    def run(until: str):
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.STDOUT, "text": True}
+        processes.append(subprocess.Popen([*command, until], cwd=project, env=env, **pipes))
+        return processes[-1], home
+
+    yield run
+    for process in processes:
+        process.kill()
 
 
 def log_of(home) -> str:
@@ -204,37 +188,32 @@ def log_of(home) -> str:
 
 
 def jobs(cluster) -> list[dict[str, str]]:
-    said = subprocess.run(
-        ["scontrol", "show", "jobs", "-o"], env=cluster, capture_output=True, text=True
-    ).stdout
-    return [
-        dict(word.split("=", 1) for word in line.split() if "=" in word)
-        for line in said.splitlines()
-        if "=" in line
-    ]
+    command = ["scontrol", "show", "jobs", "-o"]
+    output = subprocess.run(command, env=cluster, capture_output=True, text=True).stdout
+    lines = [line.split() for line in output.splitlines() if "=" in line]
+    return [dict(word.split("=", 1) for word in line if "=" in word) for line in lines]
 
 
 def test_a_piece_of_smoke_runs_as_slurm_jobs_with_the_resources_of_their_rules(cluster, start):
-    process, home = start
-    said = process.communicate(timeout=240)[0]
-    assert process.returncode == 0, said + log_of(home)
+    process, home = start("results")
+    shown = process.communicate(timeout=240)[0]
+    assert process.returncode == 0, shown + log_of(home)
     assert log_of(home).count("has been submitted with SLURM jobid") == 2
-    assert list(home.glob("runs/*/triage/majority/seed1/metrics.json")) and list(
-        home.glob("runs/*/results/table_1.csv")
-    )
+    assert list(home.glob("runs/*/triage/majority/seed1/metrics.json"))
+    assert list(home.glob("runs/*/results/table_1.csv"))
     assert [job["JobState"] for job in jobs(cluster)] == ["COMPLETED"] * 2
-    asked = {(job["NumCPUs"], job["MinMemoryNode"], job["TimeLimit"]) for job in jobs(cluster)}
-    assert asked == {("4", "32000M", "2-00:00:00"), ("1", "8000M", "01:00:00")}
+    wanted = {(job["NumCPUs"], job["MinMemoryNode"], job["TimeLimit"]) for job in jobs(cluster)}
+    assert wanted == {("4", "32000M", "2-00:00:00"), ("1", "8000M", "01:00:00")}
 
 
 def test_stopping_the_grid_cancels_its_slurm_jobs(cluster, start):
-    process, home = start
+    process, home = start("run")
     while "has been submitted" not in log_of(home):
         assert process.poll() is None, process.stdout.read()
         time.sleep(0.2)
     process.send_signal(signal.SIGINT)
-    said = process.communicate(timeout=60)[0]
-    assert process.returncode == 130 and "Stopped after" in said
+    shown = process.communicate(timeout=60)[0]
+    assert process.returncode == 130 and "Stopped after" in shown
     end = time.monotonic() + 20
     while any(job["JobState"] not in ("COMPLETED", "CANCELLED") for job in jobs(cluster)):
         assert time.monotonic() < end, jobs(cluster)
