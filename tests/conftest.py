@@ -28,6 +28,11 @@ TINY = {
 }
 
 
+def pytest_collection_modifyitems(items):
+    """The file that takes longest goes first, so that no worker ends with it alone."""
+    items.sort(key=lambda item: item.path.name != "test_smoke.py")
+
+
 @pytest.fixture(scope="session", autouse=True)
 def one_thread():
     """Equal numbers on every machine need an equal number of threads."""

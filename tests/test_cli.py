@@ -153,7 +153,8 @@ def test_tests_and_lab_hand_their_arguments_on(monkeypatch):
     cli.main(["test", "-k", "two words", "-n", "0", "--lf"])
     cli.main(["lab", "--no-browser"])
     python = [sys.executable, "-m"]
-    workers = ["--numprocesses", "logical", "--maxprocesses", "4", "--dist", "loadfile"]
+    workers = ["--numprocesses", "logical", "--maxprocesses", "4"]
+    workers += ["--dist", "loadfile", "--no-loadscope-reorder"]
     lab = [*python, "jupyterlab", "--notebook-dir=notebooks", "--no-browser"]
     assert become == [
         paths.ROOT,

@@ -42,6 +42,14 @@ def without_clock(entries: list[dict]) -> list[dict]:
     return [{k: v for k, v in entry.items() if k != "seconds"} for entry in entries]
 
 
+def outcome(run) -> tuple:
+    """What must be equal of two runs that differ in interruptions: all but clock and memory."""
+    weights = (run.folder / "model" / "model.safetensors").read_bytes()
+    predictions = (run.folder / "predictions.jsonl").read_bytes()
+    finished = run.read()
+    return weights, predictions, finished["metrics"], without_clock(finished["log"])
+
+
 def token_ids(tokenizer, text: str, limit: int = LIMIT) -> list[int]:
     return tokenizer(text, truncation=True, max_length=limit)["input_ids"]
 

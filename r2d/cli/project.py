@@ -113,8 +113,9 @@ def lab(context: typer.Context) -> None:
 @app.command(context_settings=PASSING)
 def test(context: typer.Context) -> None:
     """Run the tests; pytest gets all further words."""
-    workers = ["--numprocesses", "logical", "--maxprocesses", "4", "--dist", "loadfile"]
-    _become("pytest", *workers, *context.args)
+    workers = ["--numprocesses", "logical", "--maxprocesses", "4"]
+    files = ["--dist", "loadfile", "--no-loadscope-reorder"]
+    _become("pytest", *workers, *files, *context.args)
 
 
 @app.command()
@@ -130,7 +131,9 @@ def train(
     from r2d.experiments.run import Run
 
     recipe = recipes.load(profile, recipes.parse_settings(changes or ()))
-    print(Run(recipe, dataset, method, seed).execute())
+    folder = Run(recipe, dataset, method, seed).execute()
+    print(folder)
+    print(paths.notes_in(folder / "predictions.jsonl"), file=sys.stderr)
 
 
 @app.command()

@@ -105,14 +105,17 @@ class Run:
     def read(self) -> dict:
         """`config`, `env`, `metrics`, `log` and `predictions` of the finished run.
 
-        Damaged metrics are made again; raises `R2DError` for other damage.
+        Damaged metrics are made again; raises `R2DError` for other damage, and when it is not
+        finished.
         """
-        damaged = (self.folder / directory.METRICS).is_file() and not directory.metrics_key(
-            self.folder
-        )
-        if damaged and directory.has_settings(self.folder, self.settings):
-            with _to_disk(self.folder), _alone(self.folder):
-                self._write_metrics(self.folder)
+        try:
+            return directory.read(self.folder)
+        except R2DError:
+            known = directory.metrics_key(self.folder)
+            if known or not directory.has_settings(self.folder, self.settings):
+                raise
+        with _to_disk(self.folder), _alone(self.folder):
+            self._write_metrics(self.folder)
         return directory.read(self.folder)
 
     def execute(self) -> Path:

@@ -45,6 +45,11 @@ class Plan:
         for name in ("only", "on"):
             if getattr(self, name) == "":
                 raise R2DError(f"--{name} needs a value: see ./run_all.sh --help.")
+        if set("{}") & set(f"{paths.home()}{paths.ROOT}"):
+            raise R2DError(
+                "R2D_HOME, or the project's folder, has a brace in its name, which Snakemake would "
+                "read as a pattern: use a folder without one."
+            )
         grid.chosen(self.recipe, self.only or "")
         if self.on is not None and self.on not in clusters():
             raise R2DError(f"Cluster {self.on!r} is not known: choose {' or '.join(clusters())}.")
@@ -272,7 +277,8 @@ def _places(name: str, took: str) -> str:
         f"  figures             {paths.figures(name)}/\n"
         f"  tables              {runs}/results/\n"
         f"  executed notebooks  {runs}/notebooks/\n"
-        f"  report              {runs}/report/index.html"
+        f"  report              {runs}/report/index.html\n"
+        f"{paths.notes_in('Executed notebooks', 'the predictions.jsonl of each run')}"
     )
 
 

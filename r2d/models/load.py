@@ -18,6 +18,9 @@ from r2d.models import assets
 from r2d.models.backbone import DecoderOnly, backbone_class
 from r2d.recipes.settings import LoraSettings, Tuning
 
+# What transformers and peft raise, beside their own errors, for files that hold something else.
+DAMAGE = (SafetensorError, AttributeError, KeyError, TypeError)
+
 
 def locate(name: str) -> str:
     """Path or hub name of a backbone.
@@ -63,7 +66,13 @@ def load_model(
 
     model = _pretrained_model(name, dropout, four_bits() if tuning == "qlora" else None)
     if init is not None:
-        return PeftModel.from_pretrained(model, init, is_trainable=True)
+        try:
+            return PeftModel.from_pretrained(model, init, is_trainable=True)
+        except (OSError, ValueError, *DAMAGE) as error:
+            raise R2DError(
+                f"The adapter in {init} is damaged ({type(error).__name__}): run the method it "
+                "belongs to again."
+            ) from error
     adapter = LoraConfig(
         r=lora.r,
         lora_alpha=lora.alpha,
@@ -159,10 +168,11 @@ def _from_pretrained(auto: str, name: str, **options):
     path = locate(name)
     try:
         return getattr(transformers, auto).from_pretrained(path, **options)
-    except SafetensorError as error:
+    except DAMAGE as error:
         raise R2DError(
-            f"The weights of {name!r} can't be read ({error}): get that model again."
-        ) from None
+            f"The files of the model {name!r} are damaged ({type(error).__name__}): get that model "
+            "again."
+        ) from error
     except (OSError, ValueError) as error:
         raise R2DError(
             f"The model {name!r} could not be loaded: it is neither a language model's folder here "

@@ -8,7 +8,7 @@ from matplotlib import colormaps
 from matplotlib.colors import to_hex
 from pandas.io.formats.style import Styler
 
-from r2d.data.record import Record
+from r2d.data.record import Record, same_label
 from r2d.reporting import escape
 
 HIDDEN = "(not shown: these cases are not synthetic)"
@@ -16,8 +16,8 @@ HIDDEN = "(not shown: these cases are not synthetic)"
 
 def pick(predictions: Sequence[dict], each: int = 2) -> list[dict]:
     """The first `each` predictions that are right, then the first `each` that are wrong."""
-    right = [case for case in predictions if case["label"] == case["gold"]]
-    wrong = [case for case in predictions if case["label"] != case["gold"]]
+    right = [case for case in predictions if same_label(case["label"], case["gold"])]
+    wrong = [case for case in predictions if not same_label(case["label"], case["gold"])]
     return right[:each] + wrong[:each]
 
 
@@ -30,7 +30,8 @@ def table(records: Sequence[Record], predictions: Sequence[dict], synthetic: boo
     rows = [
         {
             "note": notes[case["id"]] if synthetic else HIDDEN,
-            "decided": case["label"] + ("" if case["label"] == case["gold"] else " (wrong)"),
+            "decided": case["label"]
+            + ("" if same_label(case["label"], case["gold"]) else " (wrong)"),
             "gold label": case["gold"],
             "the model's rationale": case["rationale"] if synthetic else HIDDEN,
             "gold rationale": case["rationale_gold"] if synthetic else HIDDEN,

@@ -3,6 +3,8 @@
 import pytest
 from notes import SECRET, complaint, everything, load, rows, write
 
+from r2d import data
+
 BAD_ROWS = {
     "empty rationale": (
         {"rationale": "  "},
@@ -62,24 +64,35 @@ def test_csv_rows_are_numbered_as_in_a_spreadsheet_and_must_be_whole(tmp_path):
     assert "notes.csv, row 11: it is not a whole record" in complaint(path=str(path))
 
 
-def test_a_long_label_outside_the_set_may_be_a_note_and_is_not_quoted(tmp_path):
+@pytest.mark.parametrize("label", ["call the doctor about everything there is", "cp x2h"])
+def test_a_label_outside_the_set_may_be_a_note_and_is_not_quoted(tmp_path, label):
     train = write(tmp_path / "train.json", rows())
     strange = rows()[:5]
     for row in strange:
         row["question"] += " asked again"
-    strange[2] |= {
-        "label": "call the doctor about everything that there is to tell",
-        "question": "new",
-    }
+    strange[2] |= {"label": label, "question": "new"}
     test = write(tmp_path / "test.json", strange)
     message = complaint(path=str(train), test_path=str(test))
-    assert message.startswith("test.json, row 3: its label (too long for a name) is not one of")
+    assert message.startswith("test.json, row 3: its label (column 'label') is not one of the 3 ")
+    assert label not in message
 
 
 def test_a_column_of_notes_is_refused_as_label_without_quoting_it(tmp_path):
     path = write(tmp_path / "notes.csv", rows())
     message = complaint(path=str(path), columns={"label": "question"})
     assert "column 'question' has 60 different labels" in message
+
+
+def test_labels_that_differ_in_unicode_s_composition_are_one(tmp_path):
+    spellings = ("caf\u00e9", "cafe\u0301", "CAFE\u0301 ", "other")
+    dataset = load(write(tmp_path / "notes.json", rows(labels=spellings)))
+    assert len(dataset.labels) == 2
+    assert data.canonical(" CAF\u00c9", dataset.labels) in dataset.labels
+    choices = rows(labels=("caf\u00e9",))
+    for row in choices:
+        row["candidates"] = ["cafe\u0301", "tea"]
+    records = everything(load(write(tmp_path / "choices.json", choices)))
+    assert all(record.category == "option 1" for record in records)
 
 
 def test_labels_are_matched_but_for_case_and_blanks(tmp_path):

@@ -237,4 +237,5 @@ def test_metrics_of_a_finished_run_come_out_identical_when_computed_again(tiny, 
     again = metrics.evaluate(finished["predictions"], finished["env"]["labels"], tiny().metrics)
     written = dict(finished["metrics"])
     assert written.pop("key") == run.key and "bertscore_f1" in written["metrics"]
-    assert json.dumps(again) == json.dumps(written)  # the order of the measures, too
+    # As they are written: to the digits that the computation can promise, in the same order.
+    assert json.dumps(metrics.rounded(again)) == json.dumps(written)

@@ -10,7 +10,7 @@ import time
 
 import pytest
 from conftest import TINY, new_home
-from trainers import without_clock
+from trainers import outcome
 
 from r2d import paths, recipes
 from r2d.errors import R2DError
@@ -26,13 +26,6 @@ LONG = TINY | {
     "methods.r2d-full.init": None,
 }
 NAMES = ("triage", "r2d-full", 1)
-
-
-def outcome(run):
-    """Everything that must be equal: weights, predictions and the log without its clock."""
-    weights = (run.folder / "model" / "model.safetensors").read_bytes()
-    predictions = (run.folder / "predictions.jsonl").read_bytes()
-    return weights, predictions, without_clock(run.read()["log"])
 
 
 @pytest.fixture(scope="module")

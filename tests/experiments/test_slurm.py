@@ -196,7 +196,7 @@ def jobs(cluster) -> list[dict[str, str]]:
 
 def test_a_piece_of_smoke_runs_as_slurm_jobs_with_the_resources_of_their_rules(cluster, start):
     process, home = start("results")
-    shown = process.communicate(timeout=240)[0]
+    shown = process.communicate(timeout=600)[0]
     assert process.returncode == 0, shown + log_of(home)
     assert log_of(home).count("has been submitted with SLURM jobid") == 2
     assert list(home.glob("runs/*/triage/majority/seed1/metrics.json"))

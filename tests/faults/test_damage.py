@@ -237,6 +237,16 @@ def test_a_file_that_holds_something_else_is_a_sentence_that_names_it(run, name,
     assert "SECRET" not in sentence
 
 
+@pytest.mark.parametrize("content", [b"", b"{", b"[]", b"null", b"{}", b"\xff\xfe"])
+@pytest.mark.parametrize("name", [*MODEL, "model/tokenizer_config.json"])
+def test_a_model_whose_files_hold_something_else_is_a_sentence(run, name, content, monkeypatch):
+    (run.folder / hashes.LIST).unlink()
+    (run.folder / name).write_bytes(content)
+    sentence = refusal(r2d.load, run.folder)
+    assert sentence is None or re.search(r"/model'.*( could not be loaded| are damaged)", sentence)
+    assert sentence or (name, content) in {("model/tokenizer_config.json", b"{}")}
+
+
 def test_what_cannot_be_read_is_not_said_to_be_unwritable(run, monkeypatch):
     def fail(path):
         raise OSError(5, "Input/output error")
@@ -309,12 +319,13 @@ def test_a_damaged_checkpoint_is_never_gone_on_from(name, killed, records, fresh
                 assert all(torch.equal(now[key], earlier[key]) for key in now)
 
 
-@pytest.mark.parametrize(
-    "name", ["best", *(pytest.param(n, marks=pytest.mark.slow) for n in PARTS)]
-)
-def test_a_training_ends_as_if_nothing_had_been_damaged(name, killed, train, tmp_path):
+ENDS = [("best", 1), *(pytest.param(name, FLIPS // 5, marks=pytest.mark.slow) for name in PARTS)]
+
+
+@pytest.mark.parametrize(("name", "flips"), ENDS)
+def test_a_training_ends_as_if_nothing_had_been_damaged(name, flips, killed, train, tmp_path):
     folder, (weights, entries) = killed
-    for seed in range(1 if name == "best" else FLIPS):
+    for seed in range(flips):
         cut = shutil.copytree(folder, tmp_path / str(seed))
         damage(part_of(cut, name), seed)
         now, written = train(cut)
