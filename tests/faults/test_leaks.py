@@ -1,9 +1,9 @@
 """A note, a key and a password go in; afterwards they are in no file but those that hold notes.
 
 The files that do are named in the site's page on privacy, and only their owner can read them.
+Notebooks 05 and 07 are looked at in `tests/llms/test_llm_notebooks.py`.
 """
 
-import fnmatch
 import json
 import os
 import subprocess
@@ -12,27 +12,16 @@ from pathlib import Path
 
 import nbformat
 import pytest
-import servers
-import yaml
+from canaries import NAMED, expect_only_named, holding
 
-from r2d import cli, data, paths, recipes
+from r2d import cli, paths, recipes
 from r2d.errors import R2DError
-from r2d.experiments import grid, notebook
-from r2d.experiments.run import Run
+from r2d.experiments import notebook
 from r2d.llms.chat import Chat
+from r2d.recipes.settings import LlmSettings
 from r2d.reporting import site
 
 NOTE, KEY, PASSWORD = "zebrafever7731", "sk-canary-0123456789", "pw-canary-9876"
-# Files of a home that hold notes -> how the page on privacy calls them.
-NAMED = {
-    "runs/*/*/*/seed*/predictions.jsonl": "`predictions.jsonl`",
-    "runs/*/*/zero-shot/*/predictions.jsonl": "`predictions.jsonl`",
-    "runs/*/*/judge/*.jsonl": "`judge/<llm>.jsonl`",
-    "runs/*/results/written_rationales.jsonl": "`results/written_rationales.jsonl`",
-    "runs/*/notebooks/*.ipynb": "executed notebooks",
-    "runs/*/logs/*.ipynb": "executed notebooks",
-    ".cache/answers.sqlite": "`.cache/answers.sqlite`",
-}
 QUICK = {
     "train.common.steps": 2,
     "train.common.eval_every": 2,
@@ -42,6 +31,7 @@ QUICK = {
     "max_input_tokens": 32,
 }
 LABELS = ("home", "ED")
+pytestmark = pytest.mark.filterwarnings("ignore::PendingDeprecationWarning")  # of Sphinx's theme
 
 
 def rows(count: int) -> list[dict]:
@@ -55,28 +45,9 @@ def rows(count: int) -> list[dict]:
     ]
 
 
-def holding(folder: Path, *canaries: str) -> set[str]:
-    """The files below a folder that have one of these in them, or in their name."""
-    found = set()
-    for path in folder.rglob("*"):
-        if path.is_symlink() or "assets" in path.parts:
-            continue
-        name = str(path.relative_to(folder))
-        content = path.read_bytes() if path.is_file() else b""
-        if any(canary.encode() in content or canary in name for canary in canaries):
-            found.add(name)
-    return found
-
-
-def expect_only_named(home: Path) -> set[str]:
-    """Keys are nowhere, notes in files that are named for it and their owner's alone."""
-    assert not holding(home, KEY, PASSWORD)
-    files = holding(home, NOTE)
-    unnamed = {name for name in files if not any(fnmatch.fnmatch(name, each) for each in NAMED)}
-    assert not unnamed
-    open_to_others = {name for name in files if (home / name).stat().st_mode & 0o077}
-    assert not open_to_others
-    return files
+def look(home: Path) -> set[str]:
+    """The files that hold the note, all of them named for it; the key and password are nowhere."""
+    return expect_only_named(home, [NOTE], [KEY, PASSWORD])
 
 
 @pytest.fixture(scope="module")
@@ -122,7 +93,7 @@ def test_your_data_keeps_notes_where_it_says(home, trained):
     for secret in (NOTE, KEY, PASSWORD):
         assert secret not in said
     assert "hold notes: only you can read them" in said
-    files = expect_only_named(home)
+    files = look(home)
     notebooks = {name for name in files if name.endswith(".ipynb")}
     assert {Path(name).name for name in files - notebooks} == {"predictions.jsonl"}
     assert len(notebooks) == 1 and folder.name == "seed1"
@@ -130,7 +101,7 @@ def test_your_data_keeps_notes_where_it_says(home, trained):
 
 def test_predict_keeps_what_it_is_given_to_itself(home, trained, table, tmp_path, capfd):
     folder = str(trained[0])
-    before = holding(home, NOTE)
+    before = holding(home, [NOTE])
     assert cli.main(["predict", folder, "--text", NOTE, "--json"]) == 0
     assert cli.main(["predict", folder, "--file", str(table), "--no-rationale"]) == 0
     out = tmp_path / "out.csv"
@@ -147,7 +118,7 @@ def test_predict_keeps_what_it_is_given_to_itself(home, trained, table, tmp_path
     assert cli.main(["write-rationales", str(headless), str(tmp_path / "out.jsonl")]) == 2
     said = "".join(capfd.readouterr())
     assert NOTE not in said and said.count("are not shown") == 4
-    assert holding(home, NOTE) == before
+    assert holding(home, [NOTE]) == before
 
 
 def test_a_notebook_that_fails_keeps_the_note_in_itself(home, tmp_path, capfd, monkeypatch):
@@ -156,11 +127,11 @@ def test_a_notebook_that_fails_keeps_the_note_in_itself(home, tmp_path, capfd, m
     bad[7]["rationale"] = [NOTE]
     path = tmp_path / "bad.json"
     path.write_text(json.dumps(bad), encoding="utf-8")
-    before = holding(home, NOTE)
+    before = holding(home, [NOTE])
     assert cli.main(["your-data", "--train", str(path), "--profile", "smoke"]) == 1
     said = "".join(capfd.readouterr())
     assert "R2DError: bad.json, row 8: its rationale (column 'rationale') is not text" in said
-    assert NOTE not in said and holding(home, NOTE) == before
+    assert NOTE not in said and holding(home, [NOTE]) == before
 
     stub = nbformat.v4.new_notebook()
     stub.cells = [nbformat.v4.new_code_cell(f"raise KeyError({NOTE!r})")]
@@ -170,86 +141,33 @@ def test_a_notebook_that_fails_keeps_the_note_in_itself(home, tmp_path, capfd, m
     assert notebook.run("stub", out, {}) == 1
     said = "".join(capfd.readouterr())
     assert NOTE not in said and f"KeyError: {out} has its message." in said
-    expect_only_named(home)
+    look(home)
 
 
-def overrides(table: Path) -> dict:
-    """The smoke recipe's chat models behind a server, over the user's table."""
-    served = {"title": "A server", "backend": "server", "model": "m", "parameters": 1e9}
-    return {
-        **QUICK,
-        "llms.smollm2": served | {"batch": 2, "max_new_tokens": 60},
-        "datasets.mine": {"card": "table", "path": str(table)},
-        "experiments.E4.datasets": ["mine"],
-        "experiments.E4.methods": ["sft-full"],
-        "experiments.E5.datasets": ["mine"],
-        "experiments.E5.methods": ["r2d-full"],
-        "zero_shot.cases": 3,
-        "judge.cases": 2,
-        "judge.qualification": 2,
+def test_the_report_shows_nothing_of_a_table(home, table, capfd):
+    given = {
+        "profile": "smoke",
+        "overrides": {"datasets.mine": {"card": "table", "path": str(table)}},
     }
-
-
-def pretend(run: Run, records) -> None:
-    """A finished run, as far as chat models are compared with it and judge it."""
-    run.folder.mkdir(parents=True)
-    predictions = [
-        {
-            "id": record.id,
-            "gold": record.label,
-            "label": record.label,
-            "reason": "",
-            "rationale_gold": record.rationale,
-            "rationale": record.rationale,
-        }
-        for record in records
-    ]
-    paths.write_lines(run.folder / "predictions.jsonl", predictions)
-    (run.folder / "config.yaml").write_text(yaml.safe_dump({}))
-    (run.folder / "env.json").write_text('{"parameters": 1000000}')
-    (run.folder / "metrics.json").write_text("{}")
-
-
-def parrot(request: dict) -> str:
-    """An answer in its form, whose texts all repeat the note that it was asked about."""
-    values, seen = {}, NOTE if NOTE in json.dumps(request["messages"]) else "the finding"
-    form = request["response_format"]["json_schema"]["schema"]["properties"]
-    for name, field in form.items():
-        text = field["enum"][0] if "enum" in field else f"As {seen} says so plainly, it is so."
-        values[name] = 3 if field["type"] == "integer" else text
-    return json.dumps(values)
-
-
-def test_chat_models_that_repeat_notes_and_the_report_of_it(home, table, tmp_path, capfd):
-    given = {"profile": "smoke", "overrides": overrides(table)}
     recipe = recipes.load(**given)
     folder = paths.runs(recipe.profile) / "notebooks"
-    loaded = data.load("mine", recipe.datasets["mine"])
-    for run in grid.runs(recipe, ["E4", "E5"]):
-        pretend(run, loaded.test)
-    with servers.running() as server, pytest.MonkeyPatch.context() as patch:
-        server.usual = servers.answering(parrot)
-        patch.setenv("R2D_LLM_BASE_URL", server.url)
-        notebook.execute("05_zero_shot_llms", folder / "05_zero_shot_llms.ipynb", given)
-        notebook.execute("07_llm_judge", folder / "07_llm_judge.ipynb", given)
-        patch.setenv("R2D_LLM_BASE_URL", server.url.replace("//", f"//user:{PASSWORD}@"))
-        for name, settings in recipe.llms.items():
-            with pytest.raises(R2DError, match="R2D_LLM_BASE_URL holds a user name or password"):
-                Chat(settings, cache=tmp_path / name)
     notebook.execute("01_data", folder / "01_data-mine.ipynb", given | {"dataset": "mine"})
-    assert any(NOTE in prompt for prompt in server.prompts)
-    said = "".join(capfd.readouterr())
-    assert not any(secret in said for secret in (NOTE, KEY, PASSWORD))
-    files = expect_only_named(home)
-    assert ".cache/answers.sqlite" in files
-    assert not any(name.startswith(f"runs/{recipe.profile}/notebooks/") for name in files)
-
     first = nbformat.read(paths.NOTEBOOKS / "00_overview.ipynb", as_version=4)
     nbformat.write(first, folder / "00_overview.ipynb")
     index = site.build(recipe)
+    assert NOTE not in "".join(capfd.readouterr())
     assert (index.parent / "notebooks" / "01_data-mine.html").is_file()
-    assert not holding(index.parent, NOTE, KEY, PASSWORD)
-    expect_only_named(home)
+    assert not holding(index.parent, [NOTE, KEY, PASSWORD])
+    assert not any(name.startswith(f"runs/{recipe.profile}/") for name in look(home))
+
+
+def test_a_password_in_a_server_s_address_is_refused_and_repeated_nowhere(home, monkeypatch):
+    monkeypatch.setenv("R2D_LLM_BASE_URL", f"http://user:{PASSWORD}@127.0.0.1:9/v1")
+    served = {"title": "A server", "backend": "server", "model": "m", "parameters": 1e9}
+    with pytest.raises(R2DError, match="R2D_LLM_BASE_URL holds a user name or password") as caught:
+        Chat(LlmSettings(**served))
+    assert PASSWORD not in str(caught.value)
+    look(home)
 
 
 def test_files_that_hold_notes_are_named_for_readers():

@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 import servers
 import yaml
+from canaries import expect_only_named
 from judges import examiner
 
 from r2d import data, paths, recipes
@@ -60,7 +61,7 @@ def executed(home, monkeypatch, capfd):
         pretend(run.folder, records.test, right=run.method == "r2d-full")
 
     def execute(name, rule):
-        out = home / f"{name}.ipynb"
+        out = paths.runs(recipe.profile) / "notebooks" / f"{name}.ipynb"
         with servers.running() as server:
             server.usual = rule(records)
             monkeypatch.setenv("R2D_LLM_BASE_URL", server.url)
@@ -70,6 +71,8 @@ def executed(home, monkeypatch, capfd):
         for secret in (KEY, *(record.question for record in records.test), *prompt_lines()):
             assert secret not in left_behind
             assert json.dumps(secret)[1:-1] not in left_behind
+        notes = [record.question for record in records.test]
+        execute.holding = expect_only_named(home, notes, [KEY])
         cells = nbformat.read(out, as_version=4).cells
         outputs = [each for cell in cells if cell.cell_type == "code" for each in cell.outputs]
         return paths.runs(recipe.profile) / "results", "\n".join(map(str, outputs))
@@ -105,7 +108,7 @@ def prompt_lines() -> list[str]:
 
 
 def decider(records):
-    """Gives every case its gold label.
+    """Gives every case its gold label, and repeats it in place of a reason.
 
     Of the rationales that it is asked for it writes some, and contradicts the label in the others.
     """
@@ -118,7 +121,7 @@ def decider(records):
         prompt = request["messages"][1]["content"]
         note = fenced("QUESTION", prompt)
         if note in labels:
-            return json.dumps({"label": labels[note], "rationale": "The findings fit it."})
+            return json.dumps({"label": labels[note], "rationale": f"The findings: {note}"})
         label = fenced("LABEL", prompt) if len(note) % 2 else "wait and see"
         return json.dumps({"rationale": f"The main finding leads to this: {label}."})
 
@@ -135,6 +138,8 @@ def test_zero_shot_models_are_asked_and_tabled_and_nothing_secret_is_left(execut
     assert f"A server: {len(kept)} of 4 accepted" in outputs
     assert "rejected" in outputs and outputs.count("nurse: ") == 4
     assert "is 1000 times smaller than" in outputs
+    answers = f"runs/{results.parent.name}/triage/zero-shot/smollm2/predictions.jsonl"
+    assert executed.holding == {answers, ".cache/answers.sqlite"}
 
 
 def test_a_judge_that_passed_is_tabled_beside_its_qualification_and_nothing_secret_is_left(
@@ -150,3 +155,4 @@ def test_a_judge_that_passed_is_tabled_beside_its_qualification_and_nothing_secr
     assert (pd.read_csv(results / "judge_injection.csv")["shift"] == 0).all()
     assert "passed its qualification" in outputs
     assert "FAILED" not in outputs and "#999999" not in outputs
+    assert not executed.holding

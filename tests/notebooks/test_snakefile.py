@@ -243,11 +243,53 @@ def test_one_failed_run_does_not_stop_the_others_and_is_named_with_its_notebook(
     assert not (home / "results" / "table_1.csv").exists()
 
 
-def test_the_next_run_does_what_is_missing(quick):
+def test_the_next_run_does_what_is_missing(quick, listed):
     project, environment, _ = quick
-    done = run_all(project, environment)
-    assert done.returncode == 0 and "(6 of 6)" in done.stdout
-    assert started(done) == {"triage dss-full seed 1", "07_llm_judge"} | AFTER
+    missing = {"triage dss-full seed 1", "07_llm_judge"} | AFTER
+    assert set(listed(project, environment)) == missing
+
+
+def test_a_killed_run_goes_on_where_it_was_and_a_rerun_without_new_results_is_not_repeated(quick):
+    project, environment, _ = quick
+    home = Path(environment["R2D_HOME"]) / "runs" / "smoke"
+    with (project / "notebooks" / "04_baselines.ipynb").open("a") as file:
+        file.write("\n")
+    command = ["./run_all.sh", "smoke", "--no-install", "--cores", "2"]
+    hanging = environment | {"HANGS": "tfidf"}
+    running = subprocess.Popen(command, cwd=project, env=hanging, stdout=subprocess.PIPE, text=True)
+    while not list((home / "logs").glob("*.hangs")):
+        assert running.poll() is None
+        time.sleep(0.1)
+    below = psutil.Process(running.pid).children(recursive=True)
+    running.kill()
+    running.communicate()
+    assert psutil.wait_procs(below, timeout=60)[1] == []  # Snakemake, notebooks and kernels
+    done = run_all(project, environment)  # and no lock is in the way
+    assert done.returncode == 0 and re.search(r"\((\d+) of \1\)", done.stdout)
+    assert {"triage tfidf seed 1"} | AFTER <= started(done)
+    assert "triage r2d-full seed 1" not in started(done)
+    began = time.monotonic()
+    again = run_all(project, environment)
+    assert again.returncode == 0 and started(again) == set()
+    assert time.monotonic() - began < 15
+
+
+@pytest.mark.parametrize(
+    ("notebook", "job"),
+    [
+        ("triage-tfidf-seed1", "triage tfidf seed 1"),
+        ("01_data-triage", "01_data triage"),
+        ("06_automatic_metrics", "06_automatic_metrics"),
+    ],
+)
+def test_a_page_of_the_report_that_got_lost_is_made_again(quick, listed, notebook, job):
+    project, environment, _ = quick
+    file = Path(environment["R2D_HOME"]) / "runs" / "smoke" / "notebooks" / f"{notebook}.ipynb"
+    kept = file.rename(file.with_suffix(".kept"))
+    try:
+        assert job in listed(project, environment)
+    finally:
+        kept.rename(file)
 
 
 @pytest.mark.parametrize(
@@ -360,27 +402,3 @@ def test_what_reaches_a_shell_is_quoted(quick, snakemake):
     assert executed["overrides"] == {"note": note, "decode.batch": 8}
     assert (executed["profile"], executed["dataset"]) == ("smoke", "triage")
     assert not list(project.rglob("shell-was-here"))
-
-
-def test_a_killed_run_goes_on_where_it_was_and_a_rerun_without_new_results_is_not_repeated(quick):
-    project, environment, _ = quick
-    home = Path(environment["R2D_HOME"]) / "runs" / "smoke"
-    with (project / "notebooks" / "04_baselines.ipynb").open("a") as file:
-        file.write("\n")
-    command = ["./run_all.sh", "smoke", "--no-install", "--cores", "2"]
-    hanging = environment | {"HANGS": "tfidf"}
-    running = subprocess.Popen(command, cwd=project, env=hanging, stdout=subprocess.PIPE, text=True)
-    while not list((home / "logs").glob("*.hangs")):
-        assert running.poll() is None
-        time.sleep(0.1)
-    below = psutil.Process(running.pid).children(recursive=True)
-    running.kill()
-    running.communicate()
-    assert psutil.wait_procs(below, timeout=60)[1] == []  # Snakemake, notebooks and kernels
-    done = run_all(project, environment)  # and no lock is in the way
-    assert done.returncode == 0 and {"triage tfidf seed 1"} | AFTER <= started(done)
-    assert "triage r2d-full seed 1" not in started(done)
-    began = time.monotonic()
-    again = run_all(project, environment)
-    assert again.returncode == 0 and started(again) == set()
-    assert time.monotonic() - began < 15

@@ -1,6 +1,7 @@
 """What README and the site's pages say exists: commands and options, files, rooms, notebooks."""
 
 import re
+import shlex
 
 import pytest
 import typer
@@ -23,7 +24,7 @@ COMMANDS = [
 
 def words_of(command: str) -> list[str]:
     """The words that `python -m r2d` gets: run_all.sh puts `run` before a profile or an option."""
-    words = re.split(r"\./run_all\.sh| -m r2d ", command)[1].split()
+    words = shlex.split(re.split(r"\./run_all\.sh| -m r2d ", command)[1])
     hands_over = not words or words[0].startswith("-") or words[0] in recipes.profiles()
     return ["run", *words] if hands_over else words
 
