@@ -19,7 +19,8 @@ class Objective(BaseModel):
     `sampling`: `never` prompts with gold labels, `scheduled` follows
     `schedules.sampling_probability`, `always` uses `cap` from step 0.
     `warmup` and `ramp` are W and M as shares of the steps.
-    `select_after_ramp`: selection of the best checkpoint and early stopping wait for step W + M.
+    `select_after_ramp`: selection of the best checkpoint waits for step W + M, as early stopping
+    does; in the released code a checkpoint from before that can be the best.
     `sample_in_train_mode`: labels are sampled with dropout on, as in the released code.
     """
 
@@ -75,10 +76,12 @@ class Objective(BaseModel):
         return self.cap if self.sampling == "always" else 0.0
 
     def selection_start(self, steps: int) -> float:
-        """First step at which a checkpoint may be chosen and patience counts: W + M, or 0."""
-        if self.weighting == "ramped" and self.select_after_ramp:
-            return (self.warmup + self.ramp) * steps
-        return 0.0
+        """First step at which a checkpoint may be chosen."""
+        return self.patience_start(steps) if self.select_after_ramp else 0.0
+
+    def patience_start(self, steps: int) -> float:
+        """First step at which early stopping counts: W + M, or 0 where nothing is ramped."""
+        return (self.warmup + self.ramp) * steps if self.weighting == "ramped" else 0.0
 
 
 R2D = Objective(

@@ -67,8 +67,11 @@ class Trainer:
         self.optimiser = torch.optim.AdamW(
             self.weights, lr=settings.lr, weight_decay=settings.weight_decay
         )
-        start = objective.selection_start(settings.steps)
-        self.stopper = Stopper(settings.patience, start)
+        self.stopper = Stopper(
+            settings.patience,
+            objective.selection_start(settings.steps),
+            objective.patience_start(settings.steps),
+        )
 
     def fit(
         self, train: Sequence[Record], validation: Sequence[Record], title: str = "training"

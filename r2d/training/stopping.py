@@ -8,11 +8,12 @@ class Stopper:
     """Best validation score so far (higher is better) and evaluations since then.
 
     With them go the run's `seconds` and peak memory over all its processes, as both must outlive a
-    kill. Evaluations before step `start` do not count.
+    kill. Nothing is the best before step `start`, and no patience is lost before `patience_start`.
     """
 
     patience: int
     start: float = 0.0
+    patience_start: float = 0.0
     best: float | None = None
     best_step: int = -1
     bad: int = 0
@@ -28,7 +29,8 @@ class Stopper:
             self.best_step = step
             self.bad = 0
             return True
-        self.bad += 1
+        if step >= self.patience_start:
+            self.bad += 1
         return False
 
     @property

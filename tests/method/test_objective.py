@@ -49,7 +49,10 @@ def test_only_stage_2_delays_the_choice_of_its_checkpoint():
     assert starts == {
         name: pytest.approx(650 if name.startswith("r2d") else 0) for name in OBJECTIVES
     }
-    assert named("r2d", {"select_after_ramp": False}).selection_start(1000) == 0
+    waits = {name: method.patience_start(1000) for name, method in OBJECTIVES.items()}
+    assert waits == starts
+    as_released = named("r2d", {"select_after_ramp": False})
+    assert (as_released.selection_start(1000), as_released.patience_start(1000)) == (0, 650)
 
 
 def test_single_values_of_an_objective_are_changed_by_name():

@@ -53,7 +53,7 @@ def test_the_paper_recipe_states_the_papers_values():
     for training in (stage1, stage2):
         assert (training.lr, training.batch, training.weight_decay) == (5e-5, 64, 0)
         assert (training.clip, training.warmup, training.dropout) == (1, 0, 0.1)
-        assert training.precision == "bf16"
+    assert (stage1.precision, stage2.precision) == ("fp32", "bf16")
     assert recipe.limits(dataset) == (1024, 256)
 
 

@@ -248,7 +248,7 @@ def test_validation_rationales_are_needed_by_stage_1_alone(partly, fresh, tmp_pa
 # --- choosing and stopping
 
 
-@pytest.mark.parametrize(("select_after_ramp", "best", "last"), [(True, 13, 15), (False, 1, 3)])
+@pytest.mark.parametrize(("select_after_ramp", "best", "last"), [(True, 13, 15), (False, 1, 14)])
 def test_early_stopping_waits_for_the_end_of_the_ramp(
     select_after_ramp, best, last, records, fresh, tmp_path
 ):
