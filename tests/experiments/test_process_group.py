@@ -32,8 +32,10 @@ def start():
 
     def run(script: str, **options) -> subprocess.Popen:
         command = [sys.executable, "-c", RUNNER, script]
+        # Whatever started the tests may have been told to ignore a closed terminal.
+        usual = {"preexec_fn": lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL)}
         pipes = {"stdout": subprocess.PIPE, "text": True, "cwd": paths.ROOT}
-        started.append(subprocess.Popen(command, **pipes, **options))
+        started.append(subprocess.Popen(command, **pipes, **(usual | options)))
         return started[-1]
 
     yield run
