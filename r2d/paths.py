@@ -15,6 +15,7 @@ RECIPES = PACKAGE / "recipes"
 CARDS = PACKAGE / "data" / "cards"
 BASE = PACKAGE / "models" / "base"
 PROMPTS = PACKAGE / "llms" / "prompts"
+DURATIONS = PACKAGE / "experiments" / "records"
 PUBLISHED = PACKAGE / "reporting" / "published.yaml"
 NOTEBOOKS = ROOT / "notebooks"
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._+-]*")
@@ -37,12 +38,17 @@ def run(profile: str, dataset: str, method: str, seed: int) -> Path:
 
 
 def cache() -> Path:
-    """Downloaded assets and chat models' answers: safe to delete, but got again at a price."""
+    """Assets, converted models, chat models' answers: safe to delete, but got again at a price."""
     return home() / ".cache"
 
 
 def figures(profile: str) -> Path:
-    """Figures and tables of one profile."""
+    """Figures and tables of one profile, as its last run made them."""
+    return runs(profile) / "figures"
+
+
+def committed(profile: str) -> Path:
+    """Those that are kept with the project, and change only when they are asked to."""
     return ROOT / "figures" / named(profile)
 
 

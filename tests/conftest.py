@@ -43,10 +43,10 @@ def one_thread():
 
 def new_home(folder: Path) -> Path:
     """An empty home whose downloads are those of the project, so that nothing is fetched twice."""
-    store = paths.cache()
+    store = paths.cache() / "assets"
     store.mkdir(parents=True, exist_ok=True)
-    folder.mkdir()
-    (folder / ".cache").symlink_to(store)
+    (folder / ".cache").mkdir(parents=True)
+    (folder / ".cache" / "assets").symlink_to(store)
     return folder
 
 

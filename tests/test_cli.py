@@ -21,7 +21,8 @@ COMMANDS = [
     "test",
     "train",
     "notebook",
-    "readme",
+    "figures",
+    "durations",
     "pretrain",
     "your-data",
     "write-rationales",
@@ -155,7 +156,9 @@ def test_tests_and_lab_hand_their_arguments_on(monkeypatch):
     python = [sys.executable, "-m"]
     workers = ["--numprocesses", "logical", "--maxprocesses", "4"]
     workers += ["--dist", "loadfile", "--no-loadscope-reorder"]
-    lab = [*python, "jupyterlab", "--notebook-dir=notebooks", "--no-browser"]
+    first = "--LabApp.default_url=/lab/tree/notebooks/00_overview.ipynb"
+    as_root = ["--allow-root"] if os.geteuid() == 0 else []
+    lab = [*python, "jupyterlab", "--notebook-dir=.", first, *as_root, "--no-browser"]
     assert become == [
         paths.ROOT,
         [*python, "pytest", *workers, "-k", "two words", "-n", "0", "--lf"],
@@ -207,9 +210,12 @@ def test_calibration_says_below_which_confidence_to_abstain(monkeypatch, capsys)
 @pytest.mark.parametrize(
     ("words", "function", "arguments"),
     [
-        (["readme"], "r2d.reporting.readme.rewrite", ()),
         (["pretrain", "out", "--steps", "3"], "r2d.models.pretrain.rebuild", ("out", 3, 60_000)),
-        (["export", "RUN", "out", "--merged"], "r2d.deploy.share.export", ("RUN", "out", True)),
+        (
+            ["export", "RUN", "out", "--merged"],
+            "r2d.deploy.share.export",
+            ("RUN", "out", True, False),
+        ),
     ],
 )
 def test_a_command_calls_its_function(words, function, arguments, monkeypatch):
@@ -217,6 +223,14 @@ def test_a_command_calls_its_function(words, function, arguments, monkeypatch):
     monkeypatch.setattr(function, lambda *given: called.append(given))
     assert cli.main(words) == 0
     assert [tuple(map(str, given)) for given in called] == [tuple(map(str, arguments))]
+
+
+def test_figures_are_kept_and_the_readme_follows(monkeypatch, capsys):
+    called = []
+    monkeypatch.setattr("r2d.reporting.gallery.commit", lambda recipe: recipe.profile)
+    monkeypatch.setattr("r2d.reporting.readme.rewrite", lambda: called.append("README"))
+    assert cli.main(["figures", "smoke"]) == 0
+    assert capsys.readouterr().out == "smoke\n" and called == ["README"]
 
 
 def test_an_interrupt_ends_without_a_traceback(monkeypatch, capsys):

@@ -39,7 +39,8 @@ def log(folder) -> list[dict]:
 
 
 def without_clock(entries: list[dict]) -> list[dict]:
-    return [{k: v for k, v in entry.items() if k != "seconds"} for entry in entries]
+    clocks = ("seconds", "cpu_seconds")
+    return [{k: v for k, v in entry.items() if k not in clocks} for entry in entries]
 
 
 def outcome(run) -> tuple:
@@ -56,14 +57,18 @@ def token_ids(tokenizer, text: str, limit: int = LIMIT) -> list[int]:
 
 def token_log_probs(model, source: list[int], target: list[int]) -> torch.Tensor:
     """Log-probability of each target token of an encoder-decoder, its input shifted by hand."""
-    shifted = torch.tensor([[model.config.decoder_start_token_id, *target[:-1]]])
-    logits = model(input_ids=torch.tensor([source]), decoder_input_ids=shifted).logits[0]
-    return torch.log_softmax(logits, -1).gather(1, torch.tensor(target)[:, None])[:, 0]
+    shifted = [model.config.decoder_start_token_id, *target[:-1]]
+    source, shifted, target = (
+        torch.tensor([ids], device=model.device) for ids in (source, shifted, target)
+    )
+    logits = model(input_ids=source, decoder_input_ids=shifted).logits[0]
+    return torch.log_softmax(logits, -1).gather(1, target.T)[:, 0]
 
 
 def own_label(model, tokenizer, question: str, labels) -> str:
     """The model's greedy label, by transformers' `generate`."""
-    source = torch.tensor([token_ids(tokenizer, prompts.predict(question))])
+    prompt = token_ids(tokenizer, prompts.predict(question))
+    source = torch.tensor([prompt], device=model.device)
     longest = max(len(tokenizer(label)["input_ids"]) for label in labels)
     with torch.no_grad():
         ids = model.generate(source, do_sample=False, num_beams=1, max_new_tokens=longest)

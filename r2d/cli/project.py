@@ -104,10 +104,12 @@ def report(
 
 @app.command(context_settings=PASSING)
 def lab(context: typer.Context) -> None:
-    """Open the notebooks in JupyterLab, which gets all further words."""
+    """Open the project in JupyterLab, which gets all further words: 00_overview is in view."""
     # This environment's kernel, not one of the user's of the same name.
     os.environ["JUPYTER_PREFER_ENV_PATH"] = "1"
-    _become("jupyterlab", "--notebook-dir=notebooks", *context.args)
+    first = "--LabApp.default_url=/lab/tree/notebooks/00_overview.ipynb"
+    as_root = ["--allow-root"] if os.geteuid() == 0 else []  # in a container
+    _become("jupyterlab", "--notebook-dir=.", first, *as_root, *context.args)
 
 
 @app.command(context_settings=PASSING)
@@ -153,11 +155,22 @@ def notebook(
 
 
 @app.command()
-def readme() -> None:
-    """Write the README's results anew, from figures/mini/."""
-    from r2d.reporting import readme
+def figures(profile: Profile = "mini") -> None:
+    """Put a run's figures into figures/PROFILE/, and what they say into the README."""
+    from r2d import recipes
+    from r2d.reporting import gallery, readme
 
+    print(gallery.commit(recipes.load(profile)))
     readme.rewrite()
+
+
+@app.command()
+def durations(profile: Profile = "mini") -> None:
+    """Ship how long a finished run's notebooks took, by which another machine estimates them."""
+    from r2d import recipes
+    from r2d.experiments import estimate
+
+    print(estimate.ship(recipes.load(profile)))
 
 
 @app.command()

@@ -8,13 +8,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from r2d import data, hashes, paths
+from r2d import hashes, paths
 from r2d.data.record import Record
 from r2d.deploy import predict
 from r2d.errors import R2DError
 from r2d.evaluation import calibration
-from r2d.experiments import directory
-from r2d.recipes.settings import DataSettings
+from r2d.experiments import directory, run
 
 FEW = 100  # validation cases below which a temperature is rough
 
@@ -33,7 +32,7 @@ def calibrate(run_folder: str | Path) -> dict:
             f"{predictor.title} has open labels, so there are no probabilities over a set of them "
             "to calibrate: use it as it is."
         )
-    dataset = _dataset(folder)
+    dataset = run.load_dataset(folder)
     validation = _scores_and_gold(predictor, dataset.validation)
     test = _scores_and_gold(predictor, dataset.test)
     temperature = calibration.fit_temperature(*validation)
@@ -72,19 +71,6 @@ def abstention(result: dict, target_accuracy: float) -> str:
         f"--abstain-below {threshold:.4f} answers {row['coverage']:.0%} of validation at "
         f"{row['accuracy']:.0%} accuracy."
     )
-
-
-def _dataset(folder: Path) -> data.Dataset:
-    """The dataset of a run, if it still is what the run was trained on."""
-    finished = directory.read(folder)
-    settings = dict(finished["config"]["dataset"])
-    dataset = data.load(settings.pop("name"), DataSettings(**settings))
-    if dataset.fingerprint != finished["env"]["dataset_fingerprint"]:
-        raise R2DError(
-            f"The dataset of {folder} has changed since that run: restore it, or train again on "
-            "the new one."
-        )
-    return dataset
 
 
 def _scores_and_gold(

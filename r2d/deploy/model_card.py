@@ -21,16 +21,17 @@ TEMPLATE = paths.PACKAGE / "deploy" / "model_card.md.j2"
 LISTED = 50  # labels that a card names
 
 
-def model_card(run_folder: str | Path, merged: bool = False) -> str:
+def model_card(run_folder: str | Path, merged: bool = False, ctranslate2: bool = False) -> str:
     """The model card of a finished run, in Markdown, as of its adapter or `merged` weights.
 
-    Every value comes from the run's files and its dataset's card; no local path and no case is in
-    it. Raises `R2DError` for a run without a model.
+    `ctranslate2` says that there is a folder in that format, too. Every value comes from the run's
+    files and its dataset's card; no local path and no case is in it. Raises `R2DError` for a run
+    without a model.
     """
     trained = read_trained(paths.of_user(run_folder))
-    card = ModelCard.from_template(
-        _metadata(trained, merged), template_path=str(TEMPLATE), **_values(trained, merged)
-    )
+    values = _values(trained, merged) | {"ctranslate2": ctranslate2}
+    metadata = _metadata(trained, merged)
+    card = ModelCard.from_template(metadata, template_path=str(TEMPLATE), **values)
     return f"{card}\n"
 
 
@@ -84,7 +85,7 @@ def _values(trained: dict, merged: bool) -> dict[str, Any]:
         "title": env["title"],
         "method": config["method"]["name"],
         "tuning": config["method"]["tuning"],
-        "profile": config["profile"],
+        "profile": env["profile"],
         "note": env.get("note", "no note was kept"),
         "parameters": f"{env['parameters']:,}",
         "trained_parameters": f"{env['trainable']:,}",

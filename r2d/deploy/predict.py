@@ -8,19 +8,23 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import torch
 
 from r2d import paths
 from r2d.data import inline_options
 from r2d.data.record import MOST_CANDIDATES, listed, options, text_fault
+from r2d.deploy import int8
 from r2d.errors import R2DError
 from r2d.experiments import directory, run
 from r2d.method import prompts
 from r2d.method.objective import OBJECTIVES, Objective
-from r2d.models.decode import Decoder, score
+from r2d.models import ctranslate
+from r2d.models.decode import Decoder
 
 Candidates = Sequence[Sequence[str]]
+Engine = Literal["ctranslate2", "int8", "torch"]
 
 
 @dataclass(frozen=True)
@@ -198,7 +202,7 @@ class Predictor:
 
     def _score(self, cases: list[str], choices: list[tuple[str, ...]]) -> torch.Tensor:
         rows = self.decoder.encode(prompts.predict(case) for case in cases)
-        return score(self.decoder.network, rows, choices, self.decoder.batch)
+        return self.decoder.score(rows, choices)
 
     def _rationales(self, cases: Sequence[str], labels: Sequence[str]) -> list[str]:
         pairs = zip(cases, labels, strict=True)
@@ -207,12 +211,13 @@ class Predictor:
         )
 
 
-def load(run_folder: str | Path) -> Predictor:
+def load(run_folder: str | Path, engine: Engine = "ctranslate2") -> Predictor:
     """The model of a finished run; with its temperature where `calibration.json` is in the folder.
 
-    The folder is enough, except for a backbone that an adapter needs. Raises `R2DError` for an
-    unfinished or damaged run, and for one that has no model to decide with (majority, TF-IDF,
-    stage 1).
+    The folder is enough, except for a backbone that an adapter needs. On the CPU CTranslate2
+    decodes, in float32, or in `int8` where that changes few labels of the run's validation set;
+    `torch` is for comparison. Raises `R2DError` for an unfinished or damaged run, and for one that
+    has no model to decide with (majority, TF-IDF, stage 1).
     """
     folder = paths.of_user(run_folder)
     finished = directory.read(folder)
@@ -230,7 +235,12 @@ def load(run_folder: str | Path) -> Predictor:
     decoder, objective = run.load_decoder(folder)
     dataset = finished["config"]["dataset"]
     is_open, marker = dataset.get("labels") == "open", dataset.get("options_from")
-    return Predictor(decoder, objective, title, temperature, is_open, marker)
+    predictor = Predictor(decoder, objective, title, temperature, is_open, marker)
+    if engine != "torch":
+        decoder.engine = ctranslate.engine(decoder.network)
+    if engine == "int8" and decoder.engine:
+        int8.use_if_alike(decoder, folder, "generate" if is_open else "score")
+    return predictor
 
 
 def _temperature(folder: Path) -> float:

@@ -18,14 +18,18 @@ from r2d.recipes.settings import LoraSettings
 
 REFUSED = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
 PLACES = ("path", "test_path")  # of a dataset's settings
+CONVERTED = "ctranslate2"  # the folder of an export in that format
 
 
-def export(run_folder: str | Path, out: str | Path, merged: bool = False) -> Path:
+def export(
+    run_folder: str | Path, out: str | Path, merged: bool = False, ctranslate2: bool = False
+) -> Path:
     """Write adapter or weights, tokenizer, settings and model card to the new or empty `out`.
 
     `merged` puts an adapter into its backbone's full-precision weights, so that the export needs
-    neither peft nor r2d. Weights are safetensors. Raises `R2DError` for a folder with something in
-    it, and for one among the runs.
+    neither peft nor r2d. Weights are safetensors; `ctranslate2` adds a folder with the merged ones
+    in that library's format. Raises `R2DError` for a folder with something in it, for one among the
+    runs, and for a model that CTranslate2 lacks.
     """
     folder, target = paths.of_user(run_folder), paths.of_user(out).absolute()
     paths.expect_outside_runs(target)
@@ -39,9 +43,12 @@ def export(run_folder: str | Path, out: str | Path, merged: bool = False) -> Pat
     else:
         shutil.copytree(folder / "model", part)
         _name_backbone(part / "adapter_config.json", config["backbone"])
+    if ctranslate2:
+        _convert(folder, part / CONVERTED)
     settings = yaml.safe_dump(_without_places(config), sort_keys=False)
     (part / "r2d.yaml").write_text(settings, encoding="utf-8")
-    (part / "README.md").write_text(model_card(folder, merged), encoding="utf-8")
+    card = model_card(folder, merged, ctranslate2)
+    (part / "README.md").write_text(card, encoding="utf-8")
     if target.exists():
         target.rmdir()
     part.rename(target)
@@ -80,7 +87,10 @@ def _expect_export(source: Path) -> None:
         raise R2DError(
             f"{source} is not an export: make one with `python -m r2d export RUN {source}`."
         )
-    refused = sorted(path.name for path in source.rglob("*") if path.suffix in REFUSED)
+    ours = source / CONVERTED / "model.bin"  # numbers, and no pickle
+    refused = sorted(
+        path.name for path in source.rglob("*") if path.suffix in REFUSED and path != ours
+    )
     if refused:
         raise R2DError(
             f"{source} holds {', '.join(refused)}, which may be a pickle: only safetensors are "
@@ -112,6 +122,16 @@ def _merge(folder: Path, config: dict, out: Path) -> None:
     model = load_model(config["backbone"], "lora", lora, 0.0, folder / "model")
     tokenizer = load_tokenizer(str(folder / "model"))
     save_model(model.merge_and_unload(), tokenizer, config["backbone"], out)
+
+
+def _convert(folder: Path, out: Path) -> None:
+    """Write the run's model, an adapter merged, in CTranslate2's format."""
+    from r2d.experiments.run import load_decoder
+    from r2d.models import ctranslate
+
+    decoder, _ = load_decoder(folder)
+    out.mkdir()
+    ctranslate.convert(decoder.network, out)
 
 
 def _name_backbone(adapter_config: Path, backbone: str) -> None:

@@ -1,9 +1,11 @@
 """BERTScore by the bert-score package, with its known faults under transformers 5 mended."""
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from functools import lru_cache
+from hashlib import blake2b
 from importlib.metadata import version
+from itertools import islice
 
 from r2d.errors import R2DError
 from r2d.models import assets
@@ -11,6 +13,7 @@ from r2d.models import assets
 MINILM_LAYER = 5  # the layer bert-score's own table picks for every six-layer BERT
 MAX_TOKENS = 512
 CHUNK = 512  # pairs scored at once: bounds the embeddings that bert-score holds in memory
+REMEMBERED = 200_000  # pairs whose score is kept, at about 200 bytes each
 
 
 def bert_score(
@@ -24,8 +27,7 @@ def bert_score(
     known. Source: Zhang et al. 2020.
     """
     chosen = scorer(model, layer)
-    pairs = list(zip(references, candidates, strict=True))
-    return {"f1": chosen.f1(pairs), "hash": chosen.hash}
+    return {"f1": chosen.f1(zip(references, candidates, strict=True)), "hash": chosen.hash}
 
 
 class Scorer:
@@ -57,28 +59,46 @@ class Scorer:
         title = assets.ASSETS[model].title if folder else model
         versions = f"{version('bert-score')}(hug_trans={version('transformers')})"
         self.hash = f"{title}_L{self.layer}_no-idf_version={versions}"
-        self._known: dict[tuple[str, str], float] = {}
+        self._known: dict[bytes, float] = {}
 
-    def f1(self, pairs: Sequence[tuple[str, str]]) -> list[float]:
-        """F1 in [0, 1] of every (reference, candidate); 0 where one is blank."""
-        new = []
-        for pair in dict.fromkeys(pairs):
-            if pair not in self._known and all(text.strip() for text in pair):
-                new.append(pair)
-        for start in range(0, len(new), CHUNK):
-            self._score(new[start : start + CHUNK])
-        return [self._known.get(pair, 0.0) for pair in pairs]
+    def f1(self, pairs: Iterable[tuple[str, str]]) -> list[float]:
+        """F1 in [0, 1] of every (reference, candidate); 0 where one is blank.
 
-    def _score(self, pairs: list[tuple[str, str]]) -> None:
-        """Score one text at a time.
+        Pairs are taken as they come, `CHUNK` at a time; of those before, only scores are in memory.
+        """
+        scores, stream = [], iter(pairs)
+        while chunk := list(islice(stream, CHUNK)):
+            scores += self._scores(chunk)
+        return scores
+
+    def _scores(self, pairs: list[tuple[str, str]]) -> list[float]:
+        """The pairs' F1; of those not known yet it is computed."""
+        if len(self._known) > REMEMBERED:
+            self._known.clear()
+        keys = [_key(pair) for pair in pairs]
+        new = {
+            key: pair
+            for key, pair in zip(keys, pairs, strict=True)
+            if key not in self._known and all(text.strip() for text in pair)
+        }
+        if new:
+            self._known |= zip(new, self._computed(list(new.values())), strict=True)
+        return [self._known.get(key, 0.0) for key in keys]
+
+    def _computed(self, pairs: list[tuple[str, str]]) -> list[float]:
+        """The F1 of pairs without a blank text, one text at a time.
 
         bert-score pads its batches, which it takes in the order of a set: a score would differ in
         its eighth digit from process to process, and with the other pairs.
         """
         references, candidates = (list(texts) for texts in zip(*pairs, strict=True))
         _, _, f1 = self.model.score(candidates, references, batch_size=1)
-        for pair, score in zip(pairs, f1.tolist(), strict=True):
-            self._known[pair] = min(score, 1.0)
+        return [min(score, 1.0) for score in f1.tolist()]
+
+
+def _key(pair: tuple[str, str]) -> bytes:
+    """What a pair is remembered by: its texts may be long."""
+    return blake2b("\0".join(pair).encode(), digest_size=16).digest()
 
 
 @lru_cache(maxsize=2)

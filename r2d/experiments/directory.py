@@ -18,7 +18,6 @@ INTERVAL = (None, [float])
 MEASURE = {"value": float, "interval": INTERVAL}
 SHAPES: dict[str, files.Shape] = {
     CONFIG: {
-        "profile?": str,
         "dataset?": {str: object},
         "method?": {str: object},
         "seed?": int,
@@ -30,12 +29,20 @@ SHAPES: dict[str, files.Shape] = {
         "init?": (None, {str: object}),
     },
     ENV: {
+        "profile?": str,
         "title?": str,
         "labels?": (None, [str]),
-        "training?": {"seconds?": float, "steps?": int, "best_step?": int},
+        "training?": {
+            "seconds?": float,
+            "cpu_seconds_per_step?": float,
+            "steps?": int,
+            "best_step?": int,
+        },
         "test_cases?": int,
         "test_seconds?": float,
         "probe_seconds?": float,
+        "engine?": str,
+        "latency?": {str: {"median": float, "p95": float, "cases": int}},
         "parameters?": int,
         "trainable?": int,
         "peak_memory_mb?": float,

@@ -7,6 +7,7 @@ from pathlib import Path
 
 from r2d import data, env
 from r2d.errors import R2DError
+from r2d.experiments import decoding
 from r2d.method import objective
 from r2d.models.decode import Decoder, prediction
 from r2d.models.load import count_parameters, load_model, load_tokenizer, save_model
@@ -73,6 +74,7 @@ def untrained(job: Job, labels: Sequence[str]) -> Decoder:
     """The network as its training begins: the backbone, or the stage 1 that it goes on from."""
     tokenizer = load_tokenizer(job.backbone)
     model = load_model(job.backbone, job.tuning, job.lora, job.train.dropout, job.start)
+    env.choose_threads(count_parameters(model)["parameters"])
     limit = job.source.max_label_tokens
     return Decoder(model, tokenizer, labels, job.limits, job.decode_batch, limit)
 
@@ -95,16 +97,10 @@ def _network(job: Job, loaded: data.Dataset, folder: Path, is_main: bool) -> tup
         **count_parameters(model),
         "quantisation": "nf4, double" if job.tuning == "qlora" else None,
     }
-    began = time.perf_counter()
-    predictions = decoder.predict(loaded.test, optimised, job.labels) if optimised.predicts else []
-    decoded = time.perf_counter()
-    if predictions and optimised.explains:
-        decoder.probe(loaded.test, predictions, optimised, job.labels)
-    probed = time.perf_counter()
-    return predictions, record | {
-        "test_seconds": decoded - began,
-        "probe_seconds": probed - decoded,
-    }
+    if not optimised.predicts:
+        return [], record | {"test_seconds": 0.0, "probe_seconds": 0.0}
+    predictions, more = decoding.decode(decoder, loaded, optimised, job.labels)
+    return predictions, record | more
 
 
 def _expect_writable_labels(decoder: Decoder, loaded: data.Dataset) -> None:

@@ -1,6 +1,7 @@
 """The notebooks without a browser: papermill, its parameters checked before a kernel starts."""
 
 import difflib
+import os
 import sys
 import tempfile
 from pathlib import Path
@@ -10,6 +11,7 @@ import yaml
 
 from r2d import paths
 from r2d.errors import R2DError
+from r2d.experiments import forkserver
 
 # papermill gives a default as Python source; the literals used here are YAML but for these.
 SAYS_ITSELF = ("R2DError", "AssertionError")  # sentences of ours, which quote no note
@@ -23,7 +25,6 @@ def execute(name: str, out: Path, parameters: dict[str, Any]) -> None:
     for an unknown notebook or parameter.
     """
     import papermill
-    from jupyter_client.manager import AsyncKernelManager
 
     source = paths.NOTEBOOKS / f"{name}.ipynb"
     known = sorted(path.stem for path in paths.NOTEBOOKS.glob("*.ipynb"))
@@ -33,14 +34,13 @@ def execute(name: str, out: Path, parameters: dict[str, Any]) -> None:
     out.parent.mkdir(parents=True, exist_ok=True)
     paths.keep_private(out)
     with tempfile.TemporaryDirectory(dir="/tmp") as folder:  # a socket's path must be short
-        # Of kernels that start together two may be given one port, and the second dies: no ports.
-        sockets = {"transport": "ipc", "ip": f"{folder}/kernel"}
         papermill.execute_notebook(
             str(source),
             str(out),
             parameters,
             kernel_name="python3",
-            kernel_manager_class=type("Kernel", (AsyncKernelManager,), sockets),
+            kernel_manager_class=_kernels(folder),
+            shutdown_kernel="immediate",  # it has nothing left to do, and takes seconds to say so
             cwd=str(paths.NOTEBOOKS),
             start_timeout=180,
             progress_bar=False,
@@ -91,3 +91,19 @@ def declared(source: Path) -> dict[str, Any]:
     parameters = inspect_notebook(str(source))
     literals = {name: parameter["default"] for name, parameter in parameters.items()}
     return {name: yaml.safe_load(CONSTANTS.get(text, text)) for name, text in literals.items()}
+
+
+def _kernels(folder: str) -> type:
+    """What starts a notebook's kernel: forked where that is to be had, with sockets in `folder`."""
+    from jupyter_client.manager import AsyncKernelManager
+
+    class Kernels(AsyncKernelManager):
+        # Of kernels that start together two may be given one port, and the second dies: no ports.
+        transport, ip = "ipc", f"{folder}/kernel"
+
+        def format_kernel_cmd(self, extra_arguments: list[str] | None = None) -> list[str]:
+            # This environment's, not one of the user's of the same name.
+            command = ["-m", "ipykernel_launcher", "-f", os.path.realpath(self.connection_file)]
+            return [*forkserver.python(), *command, *(extra_arguments or [])]
+
+    return Kernels

@@ -19,7 +19,7 @@ from r2d.experiments import directory
 from r2d.method.objective import OBJECTIVES, Objective, named
 from r2d.models import assets
 from r2d.recipes import Recipe
-from r2d.recipes.settings import LoraSettings
+from r2d.recipes.settings import DataSettings, LoraSettings
 
 if TYPE_CHECKING:
     from r2d.experiments.job import Job
@@ -76,7 +76,6 @@ class Run:
         backbone = (chosen.backbone or recipe.backbone) if trained else None
         shown = source.model_dump(mode="json", exclude={"optional", "methods", "seeds"})
         return {
-            "profile": recipe.profile,
             "dataset": {"name": self.dataset, **shown},
             "method": {"name": self.method, **chosen.model_dump(mode="json", exclude={"title"})},
             "seed": self.seed,
@@ -163,7 +162,7 @@ class Run:
         # Killed before it had its name? Looked at first, as another process may give it now.
         whole = directory.is_whole(self._part, self.settings)
         if not directory.has_settings(self.folder, self.settings):
-            if not whole:
+            if not whole and not self._take_over():
                 self._make()
             if env.is_main_process():
                 _name(self._part, self.folder)
@@ -173,6 +172,17 @@ class Run:
             if not hashes.are_recorded(self.folder):  # made before there were any
                 directory.record(self.folder)
 
+    def _take_over(self) -> bool:
+        """Copy the shipped recipe's run, if that is finished and nothing in it would be another."""
+        shipped = self.recipe.profile.partition("+")[0]
+        twin = paths.run(shipped, self.dataset, self.method, self.seed)
+        if twin == self.folder or not directory.is_whole(twin, self.settings):
+            return False
+        if env.is_main_process():
+            shutil.rmtree(self._part, ignore_errors=True)
+            shutil.copytree(twin, self._part)
+        return True
+
     def _make(self) -> None:
         """Train, predict and measure into the part; its hashes come last: it is whole then."""
         from r2d.experiments.job import perform
@@ -181,7 +191,8 @@ class Run:
         (part / hashes.LIST).unlink(missing_ok=True)
         predictions, record = perform(self._job(), part, env.is_main_process())
         if env.is_main_process():
-            record = {**env.describe(), "note": self.recipe.note, **record, "title": self.title}
+            names = {"profile": self.recipe.profile, "note": self.recipe.note, "title": self.title}
+            record = {**env.describe(), **record, **names}
             paths.write_lines(part / directory.PREDICTIONS, predictions)
             paths.write(part / directory.ENV, json.dumps(record, indent=1))
             self._write_metrics(part)
@@ -259,7 +270,7 @@ def load_decoder(folder: Path) -> "tuple[Decoder, Objective]":
     Raises `R2DError` for a damaged run.
     """
     from r2d.models.decode import Decoder
-    from r2d.models.load import load_model, load_tokenizer
+    from r2d.models.load import count_parameters, load_model, load_tokenizer
 
     run = directory.read(folder)
     directory.expect_whole(folder, directory.MODEL)
@@ -267,11 +278,25 @@ def load_decoder(folder: Path) -> "tuple[Decoder, Objective]":
     tokenizer = load_tokenizer(str(folder / directory.MODEL))
     lora = LoraSettings(**settings["lora"] or {})
     model = load_model(settings["backbone"], method["tuning"], lora, 0.0, folder / directory.MODEL)
+    env.choose_threads(count_parameters(model)["parameters"])
     objective = named(method["objective"], method["objective_overrides"])
     limits, batch = tuple(settings["limits"]), settings["decode"]["batch"]
     open_limit = settings["dataset"].get("max_label_tokens", 64)
     labels = run["env"]["labels"]
     return Decoder(model, tokenizer, labels, limits, batch, open_limit), objective
+
+
+def load_dataset(folder: Path) -> data.Dataset:
+    """The dataset of a finished run, if it still is what the run was trained on."""
+    finished = directory.read(folder)
+    settings = dict(finished["config"]["dataset"])
+    dataset = data.load(settings.pop("name"), DataSettings(**settings))
+    if dataset.fingerprint != finished["env"]["dataset_fingerprint"]:
+        raise R2DError(
+            f"The dataset of {folder} has changed since that run: restore it, or train again on "
+            "the new one."
+        )
+    return dataset
 
 
 @contextmanager

@@ -17,9 +17,9 @@ from pathlib import Path
 from typing import IO, Any
 from urllib.parse import quote
 
-from r2d import paths, recipes
+from r2d import env, paths, recipes
 from r2d.errors import R2DError
-from r2d.experiments import estimate, grid, progress
+from r2d.experiments import estimate, forkserver, grid, progress
 from r2d.experiments.process_group import ProcessGroup
 from r2d.recipes import Recipe
 
@@ -50,7 +50,7 @@ class Plan:
                 "R2D_HOME, or the project's folder, has a brace in its name, which Snakemake would "
                 "read as a pattern: use a folder without one."
             )
-        grid.chosen(self.recipe, self.only or "")
+        _ = self.experiments  # refuses unknown ones
         if self.on is not None and self.on not in clusters():
             raise R2DError(f"Cluster {self.on!r} is not known: choose {' or '.join(clusters())}.")
 
@@ -63,6 +63,11 @@ class Plan:
     def recipe(self) -> Recipe:
         """The recipe with its changes, under a name of its own where there are any."""
         return recipes.load(self.profile, self.overrides)
+
+    @property
+    def experiments(self) -> list[str]:
+        """The ids of the chosen experiments."""
+        return grid.chosen(self.recipe, self.only or "")
 
     @cached_property
     def devices(self) -> list[str]:
@@ -87,6 +92,16 @@ class Plan:
         return environment
 
     @property
+    def server(self) -> list[str]:
+        """What the command runs under, where notebooks may be forked from one process.
+
+        That is on this machine's CPU: CUDA does not survive a fork, macOS's libraries may not.
+        """
+        if self.on or self.devices or sys.platform != "linux":
+            return []
+        return [sys.executable, "-P", forkserver.__file__]
+
+    @property
     def command(self) -> list[str]:
         """Snakemake's command line, for the project's folder."""
         command = [sys.executable, "-m", "snakemake", "--snakefile", "notebooks/Snakefile"]
@@ -94,7 +109,7 @@ class Plan:
         if self.on:
             command += ["--profile", f"notebooks/workflow/{self.on}"]
         if self.cores or not self.on:
-            command += ["--cores", str(self.cores or _cores())]
+            command += ["--cores", str(self.cores or env.cores())]
         jobs_with_gpu = len(self.devices) if self.gpus is None else self.gpus
         if jobs_with_gpu:
             command += ["--resources", f"gpu={jobs_with_gpu}"]
@@ -132,9 +147,12 @@ def start(plan: Plan) -> int:
     began = time.monotonic()
     # Snakemake cancels a cluster's jobs on INT; it would wait for them on TERM.
     ending = signal.SIGINT if plan.on else signal.SIGTERM
+    jobs = estimate.whole(plan.recipe, plan.experiments)
+    shown = progress.Progress({job.name: job.seconds for job in jobs})
+    command = [*plan.server, *plan.command]
     with _living(plan) as mark:
-        with ProcessGroup(plan.command, paths.ROOT, plan.environment, ending, mark) as group:
-            lines = _follow(group, log)
+        with ProcessGroup(command, paths.ROOT, plan.environment, ending, mark) as group:
+            lines = _follow(group, log, shown)
     minutes, seconds = divmod(int(time.monotonic() - began), 60)
     took = f"{minutes} min {seconds} s"
     if group.stopped:
@@ -164,7 +182,8 @@ def dry_run(plan: Plan) -> int:
     if planned.returncode:
         _complain(progress.sentence(planned.stdout.splitlines()))
         return 1
-    print(estimate.table(estimate.planned(plan.recipe, planned.stdout)))
+    jobs = estimate.planned(plan.recipe, planned.stdout)
+    print(estimate.table(jobs, plan.cores or env.cores()))
     return 0
 
 
@@ -237,10 +256,9 @@ def _new_log(folder: Path) -> Path:
     return log
 
 
-def _follow(group: ProcessGroup, log: Path) -> list[str]:
+def _follow(group: ProcessGroup, log: Path, shown: progress.Progress) -> list[str]:
     """Show the progress of a running workflow, keep its output in `log`, and return its lines."""
     lines = []
-    shown = progress.Progress()
     with log.open("wb", buffering=0) as file:
         for raw in group.lines():
             _keep(raw, file)
@@ -284,13 +302,6 @@ def _places(name: str, took: str) -> str:
 
 def _complain(text: str) -> None:
     print(text, file=sys.stderr)
-
-
-def _cores() -> int:
-    """The cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def _all_devices() -> list[str]:

@@ -1,4 +1,4 @@
-"""What each method optimises, as data: stage 1, SFT, DSS, Reason2Decide and its ablations."""
+"""What each method optimises, as data: stage 1, SFT, DSS, Reason2Decide(-C) and its ablations."""
 
 from typing import Annotated, Any, Literal
 
@@ -22,6 +22,9 @@ class Objective(BaseModel):
     `select_after_ramp`: selection of the best checkpoint waits for step W + M, as early stopping
     does; in the released code a checkpoint from before that can be the best.
     `sample_in_train_mode`: labels are sampled with dropout on, as in the released code.
+    `gated`: a sampled label has to pass the confidence gate, too (Reason2Decide-C).
+    `cycle`: weight of the loss of reading the prompt's label back from the rationale, from step W
+    (Reason2Decide-C).
     """
 
     model_config = ConfigDict(extra="forbid", frozen=True)
@@ -35,6 +38,8 @@ class Objective(BaseModel):
     ramp: Share = schedules.RAMP
     select_after_ramp: StrictBool = True
     sample_in_train_mode: StrictBool = False
+    gated: StrictBool = False
+    cycle: Share = 0.0
 
     @model_validator(mode="after")
     def _sampling_has_a_place(self):
@@ -42,6 +47,10 @@ class Objective(BaseModel):
             raise ValueError(
                 "sampling needs rationale_prompt 'given label', as it chooses that label"
             )
+        if self.gated and self.sampling == "never":
+            raise ValueError("gated needs sampling, whose labels it lets pass or not")
+        if self.cycle and self.rationale_prompt != "given label":
+            raise ValueError("cycle needs rationale_prompt 'given label', as it reads it back")
         return self
 
     @property
@@ -75,6 +84,10 @@ class Objective(BaseModel):
             return schedules.sampling_probability(step, steps, self.cap, self.warmup, self.ramp)
         return self.cap if self.sampling == "always" else 0.0
 
+    def cycle_weight_at(self, step: int, steps: int) -> float:
+        """Weight of the cycle's loss: none until step W is past."""
+        return self.cycle if step > self.warmup * steps else 0.0
+
     def selection_start(self, steps: int) -> float:
         """First step at which a checkpoint may be chosen."""
         return self.patience_start(steps) if self.select_after_ramp else 0.0
@@ -98,6 +111,7 @@ OBJECTIVES: dict[str, Objective] = {
     "r2d": R2D,
     "r2d-no-sampling": R2D.model_copy(update={"sampling": "never"}),
     "r2d-always": R2D.model_copy(update={"sampling": "always"}),
+    "r2dc": R2D.model_copy(update={"gated": True, "cycle": 0.1}),
 }
 
 

@@ -1,5 +1,6 @@
-"""Reason2Decide's two schedules as pure functions of the optimiser step, and the coins."""
+"""Reason2Decide(-C)'s schedules as pure functions of the optimiser step, and the coins."""
 
+import math
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -32,6 +33,14 @@ def sampling_probability(
     return min(cap, (step - start) / length) if length > 0 else cap
 
 
+def gumbel_temperature(step: int, steps: int) -> float:
+    """Temperature of the cycle's soft rationales (Reason2Decide-C): from 1 down to 0.5.
+
+    `max(0.5, exp(-0.6931 t / S))`. Source: released code.
+    """
+    return max(0.5, math.exp(-0.6931 * step / steps))
+
+
 def coins(seed: int, step: int, size: int) -> "Tensor":
     """Uniform numbers in [0, 1), one an example of the global batch, shape (size,).
 
@@ -43,3 +52,8 @@ def coins(seed: int, step: int, size: int) -> "Tensor":
 
     generator = torch.Generator().manual_seed(seed * 1_000_003 + step)
     return torch.rand(size, generator=generator)
+
+
+def gate_coins(seed: int, step: int, size: int) -> "Tensor":
+    """As `coins`, independent of them: those of the confidence gate (Reason2Decide-C)."""
+    return coins(seed, step, 2 * size)[size:]

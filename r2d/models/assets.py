@@ -72,7 +72,7 @@ def fetch(name: str) -> Path:
     target = _store(asset) / name
     if not target.is_dir():
         try:
-            with _whole(target) as folder:
+            with whole(target) as folder:
                 _unpack(_download(name, asset, folder.parent), asset, folder)
                 hashes.record(folder, asset.files)
         except OSError as error:
@@ -98,7 +98,7 @@ def converted(name: str) -> Path:
 
         print(f"Converting {asset.title} once ...", file=sys.stderr, flush=True)
         try:
-            with _whole(target) as folder:
+            with whole(target) as folder:
                 _convert(source, asset.files[0], folder)
                 hashes.record(folder, [path.name for path in folder.iterdir()])
         except (OSError, SafetensorError) as error:
@@ -135,7 +135,7 @@ def _store(asset: Asset) -> Path:
 
 
 @contextmanager
-def _whole(target: Path) -> Iterator[Path]:
+def whole(target: Path) -> Iterator[Path]:
     """An empty folder that is given the name `target` when the block is done.
 
     Another process may be first, which is as good. What a block that fails has written is removed.

@@ -83,6 +83,19 @@ class Backbone(ABC):
         Shape (rows, length, vocabulary).
         """
 
+    def read_softly(
+        self, prefix: Tensor, embeddings: Tensor, mask: Tensor, targets: Tensor
+    ) -> Tensor:
+        """As `forced`, after a prompt of `prefix` ids (length) and then a row's own embeddings.
+
+        `embeddings` are (rows, length, width), `mask` (rows, length) says which of them count.
+        Raises `R2DError` for a model that cannot.
+        """
+        raise R2DError(
+            "The cycle loss of Reason2Decide-C needs an encoder-decoder: choose a T5, or another "
+            "method."
+        )
+
     @abstractmethod
     def read(self, ids: Tensor, mask: Tensor) -> dict:
         """The prompts, read once: what `step` and `after` go on from."""
@@ -121,6 +134,18 @@ class EncoderDecoder(Backbone):
     def forced(self, ids: Tensor, mask: Tensor, targets: Tensor) -> Tensor:
         return self.model(input_ids=ids, attention_mask=mask, labels=targets).logits
 
+    def read_softly(
+        self, prefix: Tensor, embeddings: Tensor, mask: Tensor, targets: Tensor
+    ) -> Tensor:
+        rows = len(embeddings)
+        first = self.model.get_input_embeddings()(prefix).to(embeddings.dtype)
+        inputs = torch.cat([first.expand(rows, -1, -1), embeddings], 1)
+        seen = torch.cat([mask.new_ones(rows, len(prefix)), mask], 1)
+        output = self.model(
+            inputs_embeds=inputs, attention_mask=seen, labels=targets, use_cache=False
+        )
+        return output.logits
+
     def read(self, ids: Tensor, mask: Tensor) -> dict:
         encoded = self.model.get_encoder()(input_ids=ids, attention_mask=mask)
         return {"encoded": encoded, "mask": mask, "past": None}
@@ -141,8 +166,14 @@ class EncoderDecoder(Backbone):
 
     def after(self, state: dict, owners: Tensor, targets: Tensor) -> Tensor:
         encoded = BaseModelOutput(last_hidden_state=state["encoded"].last_hidden_state[owners])
-        mask = state["mask"][owners]
-        return self.model(encoder_outputs=encoded, attention_mask=mask, labels=targets).logits
+        output = self.model(
+            encoder_outputs=encoded,
+            attention_mask=state["mask"][owners],
+            # Not `labels`, with which transformers computes a loss that nobody asked for.
+            decoder_input_ids=self.model.prepare_decoder_input_ids_from_labels(labels=targets),
+            use_cache=False,
+        )
+        return output.logits
 
 
 class DecoderOnly(Backbone):
@@ -180,6 +211,7 @@ class DecoderOnly(Backbone):
             attention_mask=seen,
             position_ids=positions(seen),
             logits_to_keep=targets.shape[1] + 1,
+            use_cache=False,
         )
         return output.logits[:, :-1]
 

@@ -3,6 +3,7 @@
 from array import array
 from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
@@ -35,11 +36,62 @@ def greedy(network: Backbone, ids: Tensor, mask: Tensor, max_new: int) -> Tensor
     return torch.stack(written, 1)
 
 
-def generate(network: Backbone, rows: Rows, max_new: int, size: int) -> list[str]:
+@torch.no_grad()
+def verified(
+    network: Backbone, ids: Tensor, mask: Tensor, max_new: int, drafts: Sequence[Rows]
+) -> list[list[int]]:
+    """The continuations of `greedy`, found by reading drafts: row i's `drafts[i]`, likeliest first.
+
+    One pass gives the greedy token after every beginning of a draft. The draft is written as far as
+    it agrees, then the token that does not; the next draft begins with both. Labels of a set take
+    one or two passes so, instead of one a token. The network has to be in evaluation mode.
+    """
+    state, end = network.read(ids, mask), network.model.config.eos_token_id
+    written: list[list[int]] = [[] for _ in drafts]
+    left = list(range(len(drafts)))
+    while left:
+        guesses = [_draft(drafts[i], written[i], end)[:max_new] for i in left]
+        owners = torch.tensor(left, device=ids.device)
+        logits = network.after(state, owners, pad(guesses, IGNORE, ids.device))
+        for i, guess, tokens in zip(left, guesses, logits.argmax(-1).tolist(), strict=True):
+            agreed = len(written[i])
+            while agreed < len(guess) and guess[agreed] == tokens[agreed]:
+                agreed += 1
+            written[i] = [*guess[:agreed], *tokens[agreed : len(guess)][:1]]
+            if end in written[i]:
+                written[i] = written[i][: written[i].index(end) + 1]
+        left = [i for i in left if written[i][-1] != end and len(written[i]) < max_new]
+    return written
+
+
+def _draft(drafts: Rows, begun: list[int], end: int) -> list[int]:
+    """The first draft that goes on from what is written, else that and the end token."""
+    size = len(begun)
+    longer = (list(draft) for draft in drafts if len(draft) > size)
+    return next((draft for draft in longer if draft[:size] == begun), [*begun, end])
+
+
+class Engine(Protocol):
+    """What decodes in a network's place, with the same weights."""
+
+    def write(self, rows: Rows, max_new: int) -> Rows:
+        """Greedy continuation ids of a batch of prompts."""
+
+    def score(self, rows: Rows, choices: Sequence[Sequence[str]], size: int) -> Tensor:
+        """As the function `score`."""
+
+
+def generate(
+    network: Backbone, rows: Rows, max_new: int, size: int, engine: Engine | None = None
+) -> list[str]:
     """Greedy texts for tokenised prompts, in their order; the model's mode is left as it is."""
     texts = [""] * len(rows)
     for batch in by_length(rows, size):
-        ids = greedy(network, *network.batch([rows[i] for i in batch]), max_new)
+        part = [rows[i] for i in batch]
+        if engine is None:
+            ids = greedy(network, *network.batch(part), max_new)
+        else:
+            ids = engine.write(part, max_new)
         decoded = network.tokenizer.batch_decode(ids, skip_special_tokens=True)
         for i, text in zip(batch, decoded, strict=True):
             texts[i] = text.strip()
@@ -77,7 +129,8 @@ class Decoder:
     """A model with its tokenizer, label set and limits: what turns records into predictions.
 
     `labels` is empty where each case brings its own candidates, and for open labels, which are
-    written up to `open_limit` tokens; `limits` are token limits (input, rationale).
+    written up to `open_limit` tokens; `limits` are token limits (input, rationale). The network
+    decodes, unless an `engine` is set.
     """
 
     def __init__(
@@ -91,6 +144,7 @@ class Decoder:
     ):
         self.model, self.tokenizer, self.labels = model, tokenizer, tuple(labels)
         self.batch = batch
+        self.engine: Engine | None = None
         self.network = backbone.backbone_class(model.config)(model, tokenizer)
         self.max_input, self.max_rationale = limits
         self.max_label, self.open_limit = self._longest([self.labels]), open_limit
@@ -126,16 +180,22 @@ class Decoder:
         """
         if how == "generate":
             longest = self.max_label or self._longest(choices or ()) or self.open_limit
-            return generate(self.network, rows, longest, self.batch)
+            return self._generate(rows, longest)
         choices = choices or [self.labels] * len(rows)
-        best = score(self.network, rows, choices, self.batch)
+        best = self.score(rows, choices)
         if not len(rows):
             return []
         return [texts[k] for texts, k in zip(choices, best.argmax(1).tolist(), strict=True)]
 
+    def score(self, rows: Rows, choices: Sequence[Sequence[str]]) -> Tensor:
+        """Exact log-probability of every text of `choices[i]` after prompt i, as `score`."""
+        if self.engine is None:
+            return score(self.network, rows, choices, self.batch)
+        return self.engine.score(rows, choices, self.batch)
+
     def rationales(self, prompted: Sequence[str]) -> list[str]:
         """Greedy rationales of explain prompts."""
-        return generate(self.network, self.encode(prompted), self.max_rationale, self.batch)
+        return self._generate(self.encode(prompted), self.max_rationale)
 
     def predict(
         self, records: Sequence[Record], objective: Objective, how: str = "generate"
@@ -220,6 +280,9 @@ class Decoder:
                     f"{self.open_limit}"
                 )
         return None
+
+    def _generate(self, rows: Rows, max_new: int) -> list[str]:
+        return generate(self.network, rows, max_new, self.batch, self.engine)
 
     def _longest(self, choices: Iterable[Sequence[str]]) -> int:
         texts = list(dict.fromkeys(text for options in choices for text in options))

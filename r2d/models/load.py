@@ -5,11 +5,13 @@ Any encoder-decoder or decoder-only checkpoint that transformers reads will do.
 
 import shutil
 import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
 from logging import ERROR, getLogger
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from torch import nn
 
 from r2d import env
@@ -18,8 +20,10 @@ from r2d.models import assets
 from r2d.models.backbone import DecoderOnly, backbone_class
 from r2d.recipes.settings import LoraSettings, Tuning
 
-# What transformers and peft raise, beside their own errors, for files that hold something else.
-DAMAGE = (SafetensorError, AttributeError, KeyError, TypeError)
+# What transformers and peft raise, beside their own errors, for files that hold something else; a
+# tensor of another shape is a RuntimeError.
+DAMAGE = (SafetensorError, AttributeError, KeyError, RuntimeError, TypeError)
+ADAPTER = "adapter_model.safetensors"
 
 
 def locate(name: str) -> str:
@@ -56,23 +60,18 @@ def load_model(
     `init` is the `model/` folder of a finished run. `full` trains every weight; `lora` and `qlora`
     train an adapter on all linear layers over frozen weights, which `qlora` holds in 4-bit NF4 with
     double quantisation (Dettmers et al. 2023), on CUDA and on CPU; transformers keeps T5's `wo`
-    layers and the output layer in full precision. Raises `R2DError` when a checkpoint is missing.
+    layers and the output layer in full precision. Raises `R2DError` when a checkpoint is missing,
+    is damaged, or lacks tensors of the model; a finished run's may not have others either.
     """
     if init is not None and not init.is_dir():
         raise R2DError(f"There is no checkpoint at {init}; run the method it belongs to first.")
     if tuning == "full":
-        return _pretrained_model(str(init) if init else name, dropout)
-    from peft import LoraConfig, PeftModel, get_peft_model
+        return _pretrained_model(str(init or name), dropout, exactly=init is not None)
+    from peft import LoraConfig, get_peft_model
 
     model = _pretrained_model(name, dropout, four_bits() if tuning == "qlora" else None)
     if init is not None:
-        try:
-            return PeftModel.from_pretrained(model, init, is_trainable=True)
-        except (OSError, ValueError, *DAMAGE) as error:
-            raise R2DError(
-                f"The adapter in {init} is damaged ({type(error).__name__}): run the method it "
-                "belongs to again."
-            ) from error
+        return _with_adapter(model, init)
     adapter = LoraConfig(
         r=lora.r,
         lora_alpha=lora.alpha,
@@ -121,14 +120,27 @@ def four_bits():
     )
 
 
-def _pretrained_model(name: str, dropout: float, quantisation=None) -> nn.Module:
-    """A checkpoint in fp32, or in 4 bits, on this process's device."""
+def _pretrained_model(
+    name: str, dropout: float, quantisation=None, exactly: bool = False
+) -> nn.Module:
+    """A checkpoint in fp32, or in 4 bits, on this process's device.
+
+    It has every tensor of the model and, if `exactly`, no other.
+    """
     _silence()
     backbone = backbone_class(_from_pretrained("AutoConfig", name))
-    options = {"dtype": torch.float32}
+    options = {"dtype": torch.float32, "output_loading_info": True}
     if quantisation is not None:
         options |= {"quantization_config": quantisation, "device_map": {"": env.device()}}
-    model = _from_pretrained(backbone.auto, name, **options)
+    with _unmapped():
+        model, report = _from_pretrained(backbone.auto, name, **options)
+    fault = _misfit(report["missing_keys"], report["unexpected_keys"] if exactly else set())
+    if fault:
+        raise _damaged(name, fault)
+    if model.config.model_type in ("t5", "mt5"):
+        # transformers 5 has `true` there for all of them. What else reads a saved model takes it
+        # to mean scaled outputs: transformers 4 and CTranslate2.
+        model.config.tie_word_embeddings = getattr(model.config, "scale_decoder_outputs", False)
     if backbone is DecoderOnly:
         # Chat models may have several end tokens, or none for padding: the tokenizer's count here.
         tokenizer = load_tokenizer(name)
@@ -141,6 +153,31 @@ def _pretrained_model(name: str, dropout: float, quantisation=None) -> nn.Module
             # passes a repacked layer any more.
             module.support_avx512bf16_for_cpu = False
     return model if quantisation is not None else model.to(env.device())
+
+
+def _with_adapter(model: nn.Module, folder: Path) -> nn.Module:
+    """The model with the adapter that a finished run left in `folder`, ready to train."""
+    from peft import PeftModel, get_peft_model_state_dict
+
+    try:
+        model = PeftModel.from_pretrained(model, folder, is_trainable=True)
+        with safe_open(folder / ADAPTER, framework="pt") as file:
+            saved = set(file.keys())
+    except (OSError, ValueError, *DAMAGE) as error:
+        raise _damaged_adapter(folder, type(error).__name__) from error
+    # peft only warns of what is missing, and says nothing of what is too much.
+    known = set(get_peft_model_state_dict(model, save_embedding_layers=False))
+    fault = _misfit(known - saved, saved - known)
+    if fault:
+        raise _damaged_adapter(folder, fault)
+    return model
+
+
+def _misfit(missing: set[str], foreign: set[str]) -> str | None:
+    """What is wrong with the tensors of a file; None where they are the model's."""
+    if missing:
+        return f"no {min(missing)}"
+    return f"{min(foreign)} is none of its tensors" if foreign else None
 
 
 def _set_dropout(module: nn.Module, dropout: float) -> None:
@@ -161,21 +198,56 @@ def _silence() -> None:
     getLogger("bitsandbytes.backends.cpu.ops").setLevel(ERROR)
 
 
+@contextmanager
+def _unmapped() -> Iterator[None]:
+    """Have transformers read a checkpoint tensor by tensor, rather than map its files into memory.
+
+    Mapped, a file counts as this process's memory until its last tensor is let go; those that are
+    not quantised never are. At T5-Large's size that is 3 GB beside weights of 1 GB.
+    """
+    from transformers import modeling_utils
+
+    by_mapping = modeling_utils.safe_open
+
+    def by_reading(file, **options):
+        return by_mapping(file, **options | {"backend": "pread"})
+
+    modeling_utils.safe_open = by_reading
+    try:
+        yield
+    finally:
+        modeling_utils.safe_open = by_mapping
+
+
 def _from_pretrained(auto: str, name: str, **options):
-    """What the class `auto` of transformers makes of a checkpoint."""
+    """What the class `auto` of transformers makes of a checkpoint; its own code is never run."""
     import transformers
 
     path = locate(name)
     try:
-        return getattr(transformers, auto).from_pretrained(path, **options)
-    except DAMAGE as error:
+        return getattr(transformers, auto).from_pretrained(path, trust_remote_code=False, **options)
+    except torch.OutOfMemoryError as error:
         raise R2DError(
-            f"The files of the model {name!r} are damaged ({type(error).__name__}): get that model "
-            "again."
+            f"The model {name!r} does not fit into memory: choose a smaller one, or the tuning "
+            "`qlora`."
         ) from error
+    except DAMAGE as error:
+        raise _damaged(name, type(error).__name__) from error
     except (OSError, ValueError) as error:
         raise R2DError(
             f"The model {name!r} could not be loaded: it is neither a language model's folder here "
             "nor one a model hub gave; check the name and the network, or set the recipe's "
             "`backbone` to a local folder."
         ) from error
+
+
+def _damaged(name: str, problem: str) -> R2DError:
+    return R2DError(
+        f"The files of the model {name!r} are damaged ({problem}): get that model again."
+    )
+
+
+def _damaged_adapter(folder: Path, problem: str) -> R2DError:
+    return R2DError(
+        f"The adapter in {folder} is damaged ({problem}): run the method it belongs to again."
+    )

@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterable
 from typing import Any
 
@@ -10,8 +11,8 @@ from pydantic import Field, ValidationError, model_validator
 
 from r2d import paths
 from r2d.errors import R2DError, in_one_sentence
-from r2d.method.objective import OBJECTIVES, named
-from r2d.recipes.overrides import nearest, override
+from r2d.method.objective import OBJECTIVES, Objective, named
+from r2d.recipes.overrides import nearest, override, short_name
 from r2d.recipes.settings import (
     DataSettings,
     DecodeSettings,
@@ -29,7 +30,7 @@ from r2d.recipes.settings import (
 SANITY_ROWS = ("majority", "tfidf")
 NAMED = ("datasets", "methods", "llms", "experiments")
 # What stands beside the datasets' folders in `runs/<profile>/`.
-TAKEN = ("logs", "notebooks", "report", "results")
+TAKEN = ("figures", "logs", "notebooks", "report", "results")
 
 
 class Recipe(Settings):
@@ -177,9 +178,10 @@ def profiles() -> list[str]:
 def load(profile: str, overrides: dict[str, Any] | None = None) -> Recipe:
     """Read a shipped recipe and apply dotted `overrides`, e.g. `{"train.common.batch": 16}`.
 
-    An overridden recipe has a profile name of its own (`mini+3f2a1c`), so its runs and figures
-    never mix with the shipped recipe's. Raises `R2DError` with one sentence for an unknown profile,
-    an unknown or contradictory key, or an override of a setting that does not exist.
+    An overridden recipe has a profile name of its own (`mini+batch16`; a hash where that would be
+    too long), so its runs and figures never mix with the shipped recipe's. Raises `R2DError` with
+    one sentence for an unknown profile, an unknown or contradictory key, or an override of a
+    setting that does not exist.
     """
     if profile not in profiles():
         raise R2DError(f"Profile {profile!r} is not known: choose one of {', '.join(profiles())}.")
@@ -187,14 +189,28 @@ def load(profile: str, overrides: dict[str, Any] | None = None) -> Recipe:
     raw = yaml.safe_load(path.read_text(encoding="utf-8"))
     if overrides:
         for key, value in overrides.items():
-            override(raw, key, value)
-        changes = json.dumps(overrides, sort_keys=True).encode()
-        raw["profile"] = f"{profile}+{hashlib.sha256(changes).hexdigest()[:6]}"
+            override(raw, key, value, Recipe)
+        raw["profile"] = short_name(profile, overrides, _plain(raw))
     try:
         return Recipe(**raw)
     except ValidationError as error:
         sentence = in_one_sentence(error, "the recipe")
         raise R2DError(f"Recipe {path.name}: {sentence}") from None
+
+
+def _plain(raw: dict) -> dict[str, set[str]]:
+    """What goes without saying in a changed profile's name: where most settings are changed.
+
+    That is every method's training, the first dataset and the reference's objective; a setting
+    that two of them have is named in full.
+    """
+    places = {
+        "train.common.": set(TrainSettings.model_fields),
+        f"datasets.{next(iter(raw['datasets']))}.": set(DataSettings.model_fields),
+        f"methods.{raw['reference']}.objective_overrides.": set(Objective.model_fields),
+    }
+    counts = Counter(name for names in (*places.values(), Recipe.model_fields) for name in names)
+    return {place: {n for n in names if counts[n] == 1} for place, names in places.items()}
 
 
 def _expect_name(name: str, where: str) -> None:

@@ -68,7 +68,13 @@ class LoraSettings(Settings):
 
 
 class TrainSettings(Settings):
-    """Optimiser and evaluation settings of one training run; steps are optimiser steps."""
+    """Optimiser and evaluation settings of one training run; steps are optimiser steps.
+
+    Two settings trade time for memory, and change no result beyond rounding:
+    `gradient_checkpointing` computes activations a second time instead of keeping them;
+    `paged_adamw` lets AdamW's moments move to the host's memory where a GPU's is short (Dettmers et
+    al. 2023), tensors of 100,000 numbers and more, so of full tuning rather than of adapters.
+    """
 
     steps: int = Field(gt=0)
     lr: float = Field(gt=0)
@@ -81,6 +87,8 @@ class TrainSettings(Settings):
     eval_every: int = Field(gt=0)
     patience: int = Field(gt=0)
     precision: Literal["fp32", "bf16"] = "fp32"
+    gradient_checkpointing: bool = False
+    optimizer: Literal["adamw", "paged_adamw"] = "adamw"
 
     @model_validator(mode="after")
     def _consistent(self):

@@ -55,10 +55,28 @@ def _row(run: Run) -> dict:
         row[f"{name}_low"], row[f"{name}_high"] = measure["interval"] or (None, None)
     for name in ("parameters", "trainable", "peak_memory_mb"):
         row[name] = env.get(name)
-    for name in ("steps", "best_step", "seconds", "seconds_per_step"):
+    for name in ("steps", "best_step", "seconds", "seconds_per_step", "cpu_seconds_per_step"):
         row[name] = training.get(name)
     row["seconds_per_case"] = env["test_seconds"] / cases if cases else None
+    alone = env.get("latency", {}).get(env.get("engine"), {})
+    for name in ("median", "p95"):
+        row[f"latency_{name}"] = alone.get(name, math.nan)
     return row
+
+
+def latencies(chosen: Sequence[Run]) -> pd.DataFrame:
+    """Seconds from one case to its label and rationale: one row a run and engine.
+
+    `used` says whether that engine decoded the run's test set.
+    """
+    rows = []
+    for run in chosen:
+        env = run.read()["env"]
+        for engine, seconds in env.get("latency", {}).items():
+            known = {"parameters": env["parameters"], "engine": engine, **seconds}
+            rows.append(run.names | known | {"used": engine == env["engine"]})
+    columns = ["dataset", "method", "seed", "parameters", "engine", "median", "p95", "cases"]
+    return pd.DataFrame(rows, columns=[*columns, "used"])
 
 
 def per_class(chosen: Sequence[Run]) -> pd.DataFrame:

@@ -3,6 +3,7 @@
 import base64
 import html
 import re
+import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +11,7 @@ from pathlib import Path
 from matplotlib.figure import Figure
 
 from r2d import paths
+from r2d.errors import R2DError
 from r2d.recipes import Recipe
 from r2d.reporting import figures, figures_llm, figures_studies, manifest, tables
 
@@ -121,11 +123,25 @@ def draw(recipe: Recipe, name: str, experiments: Sequence[str]) -> list[Path]:
     return pictures
 
 
+def folder(recipe: Recipe) -> Path:
+    """Where figures are read from: the last run's, or else those that a clone brings along."""
+    made = paths.figures(recipe.profile)
+    return made if made.is_dir() else paths.committed(recipe.profile)
+
+
 def pictures(recipe: Recipe) -> list[Path]:
-    """The PNGs of a profile's figures folder, by number."""
-    folder = paths.figures(recipe.profile)
-    entries = manifest.read(folder)
-    return [folder / f"{name}.png" for name, entry in entries.items() if "caption" in entry]
+    """The PNGs of a profile's figures, by number.
+
+    One of this machine whose tables have changed since is left out: a run of other experiments
+    made them anew.
+    """
+    place = folder(recipe)
+    brought = place == paths.committed(recipe.profile)
+    return [
+        place / f"{name}.png"
+        for name, entry in manifest.read(place).items()
+        if "caption" in entry and (brought or manifest.is_current(entry))
+    ]
 
 
 def show(pictures: Sequence[Path]) -> None:
@@ -140,7 +156,7 @@ def show(pictures: Sequence[Path]) -> None:
 
 
 def copy_tables(recipe: Recipe, experiments: Sequence[str]) -> None:
-    """Put tables and findings beside the figures: `figures/<profile>/` is all a reader needs."""
+    """Put tables and findings beside the figures: the folder is all that a reader needs."""
     target = paths.figures(recipe.profile)
     for name, rows in TABLES.items():
         (target / name).write_bytes((tables.folder(recipe) / name).read_bytes())
@@ -164,15 +180,45 @@ def _joined(texts: Sequence[str]) -> str:
     return "\n\n".join(sorted(blocks, key=number)) + "\n"
 
 
-def tidy(recipe: Recipe, experiments: Sequence[str]) -> list[str]:
-    """Drop what earlier runs of other experiments left; returns the names of the figures."""
-    names = [
+def names(recipe: Recipe, experiments: Sequence[str]) -> list[str]:
+    """The figures of these experiments."""
+    return [
         f"{name}_{dataset}"
         for name, entry in GALLERY.items()
         for dataset in _datasets(recipe, entry, experiments)
     ]
-    manifest.keep_only(recipe, {*names, *TABLES, FINDINGS})
-    return names
+
+
+def tidy(recipe: Recipe, experiments: Sequence[str]) -> list[str]:
+    """Drop figures that the recipe has no more; returns the names of those of `experiments`.
+
+    What an earlier run drew of other experiments stays.
+    """
+    kept = names(recipe, list(recipe.experiments))
+    manifest.keep_only(recipe, {*kept, *TABLES, FINDINGS})
+    return names(recipe, experiments)
+
+
+def commit(recipe: Recipe) -> Path:
+    """Put a whole run's figures and tables into the project, in place of those that are there.
+
+    Raises `R2DError` where the run left something of the recipe's experiments out.
+    """
+    made, kept = paths.figures(recipe.profile), paths.committed(recipe.profile)
+    missing = {*names(recipe, list(recipe.experiments)), *TABLES, FINDINGS} - set(
+        manifest.read(made)
+    )
+    if missing:
+        raise R2DError(
+            f"{made} has no {', '.join(sorted(missing))}: run all of the profile first, with "
+            f"`./run_all.sh {recipe.profile}`."
+        )
+    part = kept.with_name(f".{kept.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    shutil.copytree(made, part)
+    shutil.rmtree(kept, ignore_errors=True)
+    part.rename(kept)
+    return kept
 
 
 def _datasets(recipe: Recipe, entry: Entry, experiments: Sequence[str]) -> list[str]:

@@ -60,6 +60,15 @@ def record_origin(
     _write(folder, read(folder) | {name: entry})
 
 
+def is_current(entry: dict) -> bool:
+    """Whether what a figure was made from is still as it was."""
+    files_now = {name: paths.home() / name for name in entry["inputs"]}
+    return all(
+        files_now[name].is_file() and _digest(files_now[name]) == digest
+        for name, digest in entry["inputs"].items()
+    )
+
+
 def keep_only(recipe: Recipe, names: set[str]) -> None:
     """Drop what an earlier run left: every figure, table and entry that is not in `names`."""
     folder = paths.figures(recipe.profile)

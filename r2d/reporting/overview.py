@@ -1,7 +1,7 @@
 """What notebook 00 shows, each part as Markdown: asked, read, found, spent, and published.
 
-Results are read from `figures/<profile>/`, which a clone brings along; a part that is not there yet
-says how to get it.
+Results are read from the last run's figures, or from those that a clone brings along; a part that
+is not there yet says how to get it.
 """
 
 import re
@@ -9,10 +9,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from r2d import paths
 from r2d.experiments import grid
 from r2d.recipes import Recipe
-from r2d.reporting import collect, escape, tables
+from r2d.reporting import collect, escape, gallery, tables
 from r2d.reporting.gallery import FINDINGS
 
 NOTHING = "No results yet: run `./run_all.sh` first."
@@ -115,7 +114,7 @@ def published(recipe: Recipe) -> str:
 
 
 def _file(recipe: Recipe, name: str) -> Path:
-    return paths.figures(recipe.profile) / name
+    return gallery.folder(recipe) / name
 
 
 def _read(recipe: Recipe, name: str) -> str | None:

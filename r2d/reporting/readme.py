@@ -11,7 +11,7 @@ from r2d.recipes import Recipe
 from r2d.reporting import escape, method_figure, tables
 from r2d.reporting.gallery import FINDINGS
 
-START, END = "<!-- results: made by python -m r2d readme -->", "<!-- end of results -->"
+START, END = "<!-- results: made by ./run_all.sh figures -->", "<!-- end of results -->"
 DATASET = "triage"
 FIGURE = f"fig1a_main_{DATASET}"
 SHOWN = ("macro_f1", "names_reason", "sentence_bleu")
@@ -23,16 +23,16 @@ def rewrite() -> None:
     """Draw the method and rewrite README.md's block from `figures/mini/`."""
     method_figure.draw(paths.ROOT / "figures")
     readme = paths.ROOT / "README.md"
-    text = filled(readme.read_text(encoding="utf-8"), block(paths.ROOT / "figures" / "mini"))
+    text = filled(readme.read_text(encoding="utf-8"), block(paths.committed("mini")))
     paths.write(readme, text)
 
 
-def filled(text: str, block: str) -> str:
+def filled(text: str, block: str, start: str = START, end: str = END) -> str:
     """`text` with `block` between the markers; `R2DError` when they are not there."""
-    if text.count(START) != 1 or text.count(END) != 1:
-        raise R2DError(f"README.md needs one line {START} and one line {END}.")
-    head, rest = text.split(START)
-    return f"{head}{START}\n\n{block}\n\n{END}{rest.split(END)[1]}"
+    if text.count(start) != 1 or text.count(end) != 1:
+        raise R2DError(f"The text to fill needs one line {start} and one line {end}.")
+    head, rest = text.split(start)
+    return f"{head}{start}\n\n{block}\n\n{end}{rest.split(end)[1]}"
 
 
 def block(folder: Path) -> str:

@@ -22,7 +22,10 @@ COST = (
     "steps",
     "seconds",
     "seconds_per_step",
+    "cpu_seconds_per_step",
     "seconds_per_case",
+    "latency_median",
+    "latency_p95",
 )
 
 
@@ -120,7 +123,8 @@ def cost(recipe: Recipe, frame: pd.DataFrame) -> pd.DataFrame:
     """E7, table 2: what each network of the runs of `frame` costs, means over seeds.
 
     Stage 1 has a row of its own. `seconds_per_case` is the label with its rationale, without what
-    is decoded for the measures alone.
+    is decoded for the measures alone; in batches, where `latency_median` and `latency_p95` are of
+    one case at a time.
     """
     networks = frame.dropna(subset=["parameters"])
     networks = networks.assign(trainable_share=networks["trainable"] / networks["parameters"])

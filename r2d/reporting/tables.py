@@ -33,7 +33,10 @@ COSTS = {  # column of table 2 -> heading in units that people read, factor, whe
     "steps": ("steps", 1, True),
     "seconds": ("training (s)", 1, False),
     "seconds_per_step": ("a step (ms)", 1000, False),
+    "cpu_seconds_per_step": ("a step (ms of CPU)", 1000, False),
     "seconds_per_case": ("a test case (ms)", 1000, False),
+    "latency_median": ("a case alone (ms)", 1000, False),
+    "latency_p95": ("its 95th percentile (ms)", 1000, False),
 }
 
 

@@ -69,10 +69,14 @@ def finish(figure: Figure, title: str, recipe: Recipe) -> Figure:
 
     A small-scale figure can't be mistaken for the paper's then.
     """
+    return stamped(figure, title, f"profile {recipe.note}")
+
+
+def stamped(figure: Figure, title: str, stamp: str) -> Figure:
+    """Title and, below it, what the figure was made on."""
     below = 1 - 0.26 / figure.get_figheight()
-    stamp = literal(f"profile {recipe.note}")
     figure.suptitle(f"{literal(title)}\n", fontsize=10)
-    figure.text(0.5, below, stamp, ha="center", va="top", fontsize=7, color=STAMP)
+    figure.text(0.5, below, literal(stamp), ha="center", va="top", fontsize=7, color=STAMP)
     sns.despine(figure)
     plt.close(figure)  # else a notebook shows it twice: as the cell's value, and as one left open
     return figure

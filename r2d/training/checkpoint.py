@@ -14,7 +14,9 @@ from torch.optim import Optimizer
 from r2d import files
 from r2d.errors import R2DError
 from r2d.hashes import is_sealed, sealed
+from r2d.method.gate import Gate
 from r2d.provenance import sha256
+from r2d.training.optimiser import moments, restore_moments
 from r2d.training.stopping import Stopper
 
 KEEP = 2
@@ -45,13 +47,15 @@ def save(
     model: nn.Module,
     optimiser: Optimizer,
     stopper: Stopper,
+    gate: Gate,
     fingerprint: str,
 ) -> None:
     """Write `folder/step-N` under a temporary name, rename it when whole, and keep the last two.
 
     Where this step is the best so far, `folder/best-N.safetensors` is written first. The learning
     rate, both schedules, the batch order, the coins and the dropout masks are functions of the seed
-    and the step, so the step count is their whole state; with it go the size and hash of the log.
+    and the step, so the step count is their whole state; with it go the gate, and the size and hash
+    of the log.
     """
     part = folder / f"step-{step}.part"
     shutil.rmtree(part, ignore_errors=True)
@@ -61,11 +65,12 @@ def save(
         save_file(trainable(model), best)
         best.rename(folder / _best_name(stopper))
     save_file(trainable(model), part / WEIGHTS)
-    save_file(_moments(optimiser), part / MOMENTS)
+    save_file(moments(optimiser), part / MOMENTS)
     log = folder.parent / LOG
     state = {
         "step": step,
         "stopper": asdict(stopper),
+        "gate": asdict(gate),
         "fingerprint": fingerprint,
         "sha256": {name: sha256(part / name) for name in (MOMENTS, WEIGHTS)},
         "best_sha256": sha256(folder / _best_name(stopper)) if stopper.best_step >= 0 else None,
@@ -81,8 +86,8 @@ def save(
 
 def resume(
     folder: Path, model: nn.Module, optimiser: Optimizer, fingerprint: str
-) -> tuple[int, Stopper, str] | None:
-    """Load the newest whole checkpoint of `folder`; its step, its stopper, and the log up to it.
+) -> tuple[int, Stopper, Gate, str] | None:
+    """Load the newest whole checkpoint of `folder`; its step, stopper and gate, and its log.
 
     Damaged ones are passed over; None when there is none. Raises `R2DError` when it was written
     under another recipe, dataset, tokenizer or code.
@@ -98,8 +103,9 @@ def resume(
                 "again."
             )
         restore(model, load_file(path / WEIGHTS))
-        _restore_moments(optimiser, load_file(path / MOMENTS))
-        return state["step"], Stopper(**state["stopper"]), _log(folder, state).decode()
+        restore_moments(optimiser, load_file(path / MOMENTS))
+        parts = Stopper(**state["stopper"]), Gate(**state["gate"])
+        return state["step"], *parts, _log(folder, state).decode()
     return None
 
 
@@ -139,23 +145,6 @@ def _keep_newest(folder: Path) -> None:
 
 def _best_name(stopper: Stopper) -> str:
     return f"best-{stopper.best_step}.safetensors"
-
-
-def _moments(optimiser: Optimizer) -> dict[str, Tensor]:
-    """The optimiser's tensors under `index.name`, in the order of its parameters."""
-    return {
-        f"{index}.{name}": value.detach().cpu().clone()
-        for index, slots in optimiser.state_dict()["state"].items()
-        for name, value in slots.items()
-    }
-
-
-def _restore_moments(optimiser: Optimizer, moments: dict[str, Tensor]) -> None:
-    slots: dict[int, dict[str, Tensor]] = {}
-    for key, value in moments.items():
-        index, name = key.split(".", 1)
-        slots.setdefault(int(index), {})[name] = value
-    optimiser.load_state_dict({**optimiser.state_dict(), "state": slots})
 
 
 def _checkpoints(folder: Path) -> list[Path]:

@@ -16,13 +16,16 @@ from r2d import env, files, paths
 from r2d.data.record import Record, category, positions, same_label
 from r2d.errors import R2DError
 from r2d.method import schedules
+from r2d.method.gate import Gate
 from r2d.method.loss import Batch, Loss, loss
 from r2d.method.objective import Objective
+from r2d.models import gradient_checkpointing
 from r2d.models.decode import Decoder
 from r2d.recipes.settings import TrainSettings
 from r2d.training import checkpoint
 from r2d.training.batches import TokenCache, batch_order
 from r2d.training.learner import Learner
+from r2d.training.optimiser import optimiser_of
 from r2d.training.stopping import Stopper
 
 LOG_EVERY = 10
@@ -64,14 +67,15 @@ class Trainer:
             decoder, self.tokens, settings.micro_batch, self.accelerator.autocast
         )
         self.weights = [p for p in model.parameters() if p.requires_grad]
-        self.optimiser = torch.optim.AdamW(
-            self.weights, lr=settings.lr, weight_decay=settings.weight_decay
-        )
+        self.optimiser = optimiser_of(self.weights, settings)
+        if settings.gradient_checkpointing:
+            gradient_checkpointing.enable(model)
         self.stopper = Stopper(
             settings.patience,
             objective.selection_start(settings.steps),
             objective.patience_start(settings.steps),
         )
+        self.gate = Gate()
 
     def fit(
         self, train: Sequence[Record], validation: Sequence[Record], title: str = "training"
@@ -105,7 +109,8 @@ class Trainer:
             "score": self._score_name(),
             "seconds": round(self.stopper.seconds, 2),
             "peak_memory_mb": self.stopper.peak_memory_mb,
-            "seconds_per_step": round(self._seconds_per_step(), 4),
+            "seconds_per_step": round(self._per_step("seconds"), 4),
+            "cpu_seconds_per_step": round(self._per_step("cpu_seconds"), 4),
         }
 
     def _prepare(self, train: Sequence[Record], validation: Sequence[Record]) -> None:
@@ -131,28 +136,37 @@ class Trainer:
 
     def _step(self, step: int) -> dict:
         """One optimiser step over the global batch; returns what the log keeps."""
-        began, rank = time.perf_counter(), self.accelerator.process_index
+        began, began_cpu = time.perf_counter(), time.process_time()
+        rank = self.accelerator.process_index
         torch.manual_seed((self.seed * 1_000_003 + step) * 64 + rank)
         batch = self._batch(step)
         self.model.train()
         computed = loss(self.learner, batch, self.objective, step, self.settings.steps)
-        sums = {"label": 0.0, "rationale": 0.0, "loss": 0.0}
-        for term in computed.terms:
-            value = term.value
+        sums = {"label": 0.0, "rationale": 0.0, "cycle": 0.0, "loss": 0.0}
+        for part in computed.parts:
+            value = sum(term.value for term in part)
             self.accelerator.backward(value)
-            sums[term.task] += term.nll.item()
+            for term in part:
+                sums[term.task] += term.nll.item()
             sums["loss"] += value.item()
         self._update(step)
         entry = self._entry(step, batch, computed, sums)
-        return entry | {"seconds": round(time.perf_counter() - began, 4)}
+        if self.objective.gated:
+            entry |= self._move_gate(step, computed.confidences)
+        spent = time.perf_counter() - began, time.process_time() - began_cpu
+        return entry | {"seconds": round(spent[0], 4), "cpu_seconds": round(spent[1], 4)}
 
     def _batch(self, step: int) -> Batch:
         """This process's examples of a step with their coins, and the global token counts."""
         rank, world = self.accelerator.process_index, self.accelerator.num_processes
         order = batch_order(self.seed, len(self.train_set), step, self.settings.batch)
         cases = [self.train_set[i] for i in order]
+        mine, counts = slice(rank, None, world), self.tokens.counts(cases)
         coins = schedules.coins(self.seed, step, len(cases))
-        return Batch(cases[rank::world], coins[rank::world], self.tokens.counts(cases))
+        if not self.objective.gated:
+            return Batch(cases[mine], coins[mine], counts)
+        gate_coins = schedules.gate_coins(self.seed, step, len(cases))
+        return Batch(cases[mine], coins[mine], counts, gate_coins[mine], self.gate)
 
     def _entry(self, step: int, batch: Batch, computed: Loss, sums: dict[str, float]) -> dict:
         """A line of the log: all processes' sums, as means over the global batch's tokens."""
@@ -164,23 +178,35 @@ class Trainer:
         )
         counted = torch.tensor([*sums.values(), sum(computed.sampled), wrong])
         counted = self.accelerator.reduce(counted.to(self.accelerator.device), "sum").tolist()
-        label, rationale, total, sampled, wrong = counted
+        label, rationale, cycle, total, sampled, wrong = counted
         if not math.isfinite(total):
             raise R2DError(
                 f"The loss at step {step} is {total}; lower `lr` or set `precision: fp32`, and "
                 "start the run again."
             )
+        more = {"cycle_loss": cycle / batch.tokens["label"]} if self.objective.cycle else {}
         return {
             "step": step + 1,
             "loss": total,
             "label_loss": label / batch.tokens["label"],
             "rationale_loss": rationale / batch.tokens["rationale"],
+            **more,
             "label_weight": computed.label_weight,
             "sampling_probability": computed.sampling_probability,
             "sampled": int(sampled),
             "sampled_wrong": int(wrong),
             "lr": self.optimiser.param_groups[0]["lr"],
         }
+
+    def _move_gate(self, step: int, confidences: list[float]) -> dict:
+        """Show the gate this step's confidences, all processes'; returns what the log keeps."""
+        before = self.gate.threshold
+        sums = torch.tensor([sum(confidences), len(confidences)], dtype=torch.double)
+        if self.accelerator.num_processes > 1:
+            sums = self.accelerator.reduce(sums.to(self.accelerator.device), "sum")
+        total, count = sums.tolist()
+        self.gate.observe(step, self.settings.steps, total, int(count), self.objective.warmup)
+        return {"threshold": before, "confidence": total / count if count else None}
 
     def _update(self, step: int) -> None:
         """Sum gradients over processes, clip, step at a warmed-up and decayed learning rate."""
@@ -215,15 +241,15 @@ class Trainer:
             # The log first: resuming cuts it back, and never adds to it.
             self._log({"step": step, "validation": score, "best": stopper.best})
             checkpoint.save(
-                checkpoints, step, self.model, self.optimiser, stopper, self.fingerprint
+                checkpoints, step, self.model, self.optimiser, stopper, self.gate, self.fingerprint
             )
         self.accelerator.wait_for_everyone()
 
-    def _seconds_per_step(self) -> float:
-        """Mean of the logged steps, validation left out; the log outlives a killed process."""
+    def _per_step(self, clock: str) -> float:
+        """Mean over the logged steps, validation left out; the log outlives a killed process."""
         shape = {str: (None, float)}
         log = files.read_lines(self.folder / checkpoint.LOG, shape, "rerun to write it again")
-        return fmean(entry["seconds"] for entry in log if "seconds" in entry)
+        return fmean(entry[clock] for entry in log if clock in entry)
 
     def _label_score(self) -> float:
         """Macro-F1 over the label set or the positions of the candidates; open labels' accuracy."""
@@ -276,7 +302,7 @@ class Trainer:
         )
         step, log = 0, ""
         if known is not None:
-            step, self.stopper, log = known
+            step, self.stopper, self.gate, log = known
         if self.accelerator.is_main_process:
             checkpoint.drop_after(self.folder / "checkpoints", step)
             paths.write(self.folder / checkpoint.LOG, log)

@@ -28,8 +28,14 @@ def finished(tmp_path_factory):
                 folders[method] = Run(recipe, "triage", method, 1).execute()
         return folders[method]
 
-    folder.recipe = recipe
+    folder.recipe, folder.home = recipe, home
     return folder
+
+
+@pytest.fixture(autouse=True)
+def at_home(finished, monkeypatch):
+    """Models are converted beside those runs."""
+    monkeypatch.setenv("R2D_HOME", str(finished.home))
 
 
 @pytest.fixture(scope="session")
@@ -51,4 +57,6 @@ def model(finished):
     """A model that decides and explains."""
     import r2d
 
-    return r2d.load(finished("r2d-full"))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("R2D_HOME", str(finished.home))
+        return r2d.load(finished("r2d-full"))

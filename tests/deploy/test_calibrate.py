@@ -36,6 +36,19 @@ def test_calibrating_a_run_writes_what_loading_it_uses(folder, notes, dataset):
     assert test["accuracy"] == pytest.approx(right / len(notes))
 
 
+def test_the_temperature_is_fitted_on_validation_cases_alone(folder, dataset, monkeypatch):
+    fitted = []
+
+    def fit(scores, gold):
+        fitted.append([dataset.labels[k] for k in gold])
+        return 2.0
+
+    monkeypatch.setattr(calibrate.calibration, "fit_temperature", fit)
+    assert calibrate.calibrate(folder)["temperature"] == 2.0
+    validation, test = ([r.label for r in part] for part in (dataset.validation, dataset.test))
+    assert fitted == [validation] and validation != test
+
+
 def test_the_sentences_carry_their_sample_sizes(folder):
     fitted, error = calibrate.sentences(calibrate.calibrate(folder))
     assert "fitted on 8 validation cases. That is few" in fitted

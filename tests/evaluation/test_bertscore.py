@@ -1,5 +1,6 @@
 """BERTScore agrees with its package, whose faults under transformers 5 are mended."""
 
+import tracemalloc
 from importlib.metadata import version
 
 import bert_score
@@ -103,6 +104,27 @@ def test_pair_seen_before_is_not_embedded_again(monkeypatch):
     first = score(REFERENCES, CANDIDATES)
     monkeypatch.setattr(bertscore.scorer("minilm", None).model, "score", None)
     assert score(REFERENCES[::-1], CANDIDATES[::-1]) == first[::-1]
+
+
+def test_a_hundred_thousand_pairs_stream(forgetful, monkeypatch):
+    together = []
+
+    def stand_in(candidates, references, batch_size):
+        together.append(len(candidates))
+        return None, None, torch.tensor([1 / int(text[:6]) for text in candidates])
+
+    scorer, rest = bertscore.scorer("minilm", None), "pain " * 50
+    monkeypatch.setattr(scorer.model, "score", stand_in)
+    monkeypatch.setattr(bertscore, "REMEMBERED", 10_000)
+    numbers = range(100_000, 200_000)
+    pairs = ((f"{k} {rest}", f"{k} {rest}") for k in numbers)  # 60 MB of text
+    tracemalloc.start()
+    scores = scorer.f1(pairs)
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert torch.allclose(torch.tensor(scores), 1 / torch.tensor(numbers))
+    assert sum(together) == len(numbers) and max(together) == bertscore.CHUNK
+    assert peak < 12 * 2**20  # the scores, a chunk's texts, and what is remembered
 
 
 def test_text_beyond_the_models_length_is_cut():

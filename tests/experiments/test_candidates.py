@@ -115,7 +115,7 @@ def test_sampled_labels_are_those_of_the_case_s_candidates_and_shown_in_the_prom
 ):
     offered, encoded, encode = [], [], decoder.encode
 
-    def last_of_each(rows, how="generate", choices=None):
+    def last_of_each(self, rows, cases, choices):
         offered.append(choices)
         return [candidates[-1].upper() for candidates in choices]
 
@@ -124,7 +124,7 @@ def test_sampled_labels_are_those_of_the_case_s_candidates_and_shown_in_the_prom
         encoded.extend(texts)
         return encode(texts)
 
-    monkeypatch.setattr(decoder, "label_texts", last_of_each)
+    monkeypatch.setattr(Learner, "_verified", last_of_each)
     monkeypatch.setattr(decoder, "encode", recorded)
     always = objective.named("r2d-always", {"cap": 1.0, "warmup": 0.0, "ramp": 0.0})
     learner, cases = Learner(decoder, TokenCache(decoder)), dataset.train[:4]
@@ -199,6 +199,6 @@ def test_a_run_with_a_label_set_takes_no_candidates(records, fresh, monkeypatch,
     assert message.endswith(": leave the candidates out.")
     message = sentence(predictor.predict, ["cp", "sob"], candidates=[["a", "b"]])
     assert "There are 2 texts and candidates for 1" in message
-    monkeypatch.setattr(r2d, "load", lambda _: predictor)
+    monkeypatch.setattr(r2d, "load", lambda *_: predictor)
     assert __main__.main(["predict", "RUN", "--text", "cp", "--candidates", "a|b"]) == 2
     assert "leave the candidates out" in capsys.readouterr().err

@@ -6,6 +6,7 @@ import subprocess
 import sys
 
 import pytest
+import torch
 from conftest import TINY, new_home
 from trainers import ALWAYS, without_clock
 
@@ -23,6 +24,7 @@ CHANGES = TINY | {
 NAMES = ("triage", "r2d-full", 1)
 
 
+@pytest.mark.skipif(torch.cuda.device_count() == 1, reason="two processes take two GPUs, or none")
 def test_two_processes_make_the_run_that_one_makes(tmp_path, monkeypatch):
     run = Run(recipes.load("smoke", CHANGES), *NAMES)
     monkeypatch.setenv("R2D_HOME", str(new_home(tmp_path / "one")))

@@ -138,7 +138,7 @@ def test_labels_are_written_up_to_the_limit(loaded):
     assert lengths[0] <= 1 < lengths[1] <= 3
 
 
-@pytest.mark.parametrize("row", SANITY)
+@pytest.mark.parametrize("row", [row for row in SANITY if not row.startswith("rule")])
 def test_sanity_rows_have_open_labels_too(loaded, row):
     answers = SANITY[row](loaded.train, loaded.test, 0)
     assert len(answers) == len(loaded.test) and set(answers) <= {r.label for r in loaded.train}

@@ -213,6 +213,23 @@ def test_a_changed_setting_replaces_the_run(tiny, finished):
     assert facts["config"]["dataset"]["test"] == 5
 
 
+def test_a_changed_profile_takes_over_the_runs_that_its_change_leaves_as_they_are(
+    tiny, home, monkeypatch
+):
+    shipped = tiny().model_copy(update={"profile": "shipped"})
+    changed = shipped.model_copy(update={"profile": "shipped+cap0.3"})
+    made = Run(shipped, *MAJORITY).execute()
+    with monkeypatch.context() as patch:
+        forbid_training(patch)
+        taken = Run(changed, *MAJORITY).execute()
+        assert taken != made and contents(taken) == contents(made)
+        with pytest.raises(AssertionError, match="the run was made again"):
+            Run(with_test_cases(changed), *MAJORITY).execute()
+    (made / "config.yaml").write_text("damaged")
+    shutil.rmtree(taken)
+    assert contents(Run(changed, *MAJORITY).execute())["config.yaml"] != b"damaged"
+
+
 def test_changed_metric_settings_recompute_only_the_metrics(tiny, finished, monkeypatch):
     neural = Run(with_resamples(tiny()), *NEURAL)
     before = contents(neural.folder)

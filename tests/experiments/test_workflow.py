@@ -176,7 +176,7 @@ def test_changed_settings_run_under_a_name_of_their_own(stage, capsys):
     assert "profile=mini" in stage.arguments and name.startswith("mini+")
     shown = capsys.readouterr().out
     assert f"{stage.home}/runs/{name}/notebooks/" in shown
-    assert f"{paths.ROOT}/figures/{name}/" in shown
+    assert str(paths.figures(name)) in shown
 
 
 def test_the_terminal_shows_what_is_at_work_how_far_it_is_and_how_long_it_takes(stage, capsys):
@@ -201,13 +201,55 @@ def test_the_terminal_shows_what_is_at_work_how_far_it_is_and_how_long_it_takes(
     assert shown[5].startswith("Done in")
 
 
-def test_the_time_left_is_that_of_the_others_at_the_same_pace(monkeypatch):
-    clock = iter([0.0, 300.0])
-    monkeypatch.setattr("r2d.experiments.progress.time.monotonic", lambda: next(clock))
-    progress = workflow.progress.Progress()
-    progress.shown("total      4")
-    progress.shown("Job 1: a notebook")
-    assert progress.shown("Finished jobid: 1 (Rule: x)").endswith("(1 of 3, about 11 min left)")
+class Clock:
+    """A workflow's lines at the times that it is told."""
+
+    def __init__(self, monkeypatch, expected, total):
+        self.now = 0.0
+        self.numbers = {name: number for number, name in enumerate(expected, 1)}
+        monkeypatch.setattr("r2d.experiments.progress.time.monotonic", lambda: self.now)
+        self.progress = workflow.progress.Progress(expected)
+        self.progress.shown(f"total {total + 1}")
+
+    def starts(self, *names):
+        for name in names:
+            self.progress.shown(f"Job {self.numbers[name]}: {name}")
+
+    def ends(self, now, name):
+        self.now = now
+        line = self.progress.shown(f"Finished jobid: {self.numbers[name]} (Rule: x)")
+        return int(re.search(r"about (\d+) min left", line)[1])
+
+
+def test_the_time_left_is_that_of_the_jobs_to_come_and_not_of_the_short_ones_that_came_first(
+    monkeypatch,
+):
+    # Minutes: a, b, and at the end the report, alone, on a machine that is as fast as the record's.
+    clock = Clock(monkeypatch, {"a": 60, "b": 600, "c": 600, "report": 60}, 4)
+    clock.starts("a", "b")
+    assert clock.ends(60, "a") == 9 + 1 + 1 + 1  # c goes on after b, at the same time for 9 minutes
+    clock.starts("c")
+    assert clock.ends(600, "b") == 1 + 1 + 1
+
+
+def test_the_time_left_goes_by_the_pace_of_what_has_ended(monkeypatch):
+    clock = Clock(monkeypatch, {"a": 60, "b": 60, "report": 60}, 3)
+    clock.starts("a")
+    assert clock.ends(300, "a") == 10 + 1
+
+
+def test_without_a_record_the_others_take_as_long_as_the_slower_half(monkeypatch):
+    clock = Clock(monkeypatch, dict.fromkeys("abcd"), 4)
+    clock.starts("a")
+    assert clock.ends(60, "a") == 3 + 1
+    clock.starts("b")
+    assert clock.ends(60 + 600, "b") == 20 + 1
+
+
+def test_of_a_run_that_goes_on_as_many_jobs_count_as_are_left(monkeypatch):
+    clock = Clock(monkeypatch, {"a": 60, "b": 60, "c": 180, "d": 180, "report": 60}, 3)
+    clock.starts("a")
+    assert clock.ends(60, "a") == 140 // 60 + 1 + 1  # one of b, c and d, and the report
 
 
 def test_a_dry_run_is_an_estimate_of_the_plan_and_writes_nothing(stage, capsys):
@@ -231,7 +273,7 @@ def test_a_finished_run_says_where_everything_is_and_keeps_the_log(stage, capsys
     runs = stage.home / "runs" / "mini"
     for place in (f"{runs}/results/", f"{runs}/notebooks/", f"{runs}/report/index.html"):
         assert place in shown
-    assert f"{paths.ROOT}/figures/mini/" in shown
+    assert str(paths.figures("mini")) in shown
     assert "Done in 0 min" in shown and "all of it" not in shown
     (log,) = stage.logs.glob("run-*.log")
     assert log.read_text() == "all of it\nerrors, too\n"

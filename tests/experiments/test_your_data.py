@@ -247,7 +247,8 @@ def test_mistakes_are_said_before_a_kernel_starts(tickets, write, monkeypatch, c
     assert __main__.main([*asked, "--label-column", "lable"]) == 2
     assert "did you mean 'label'?" in capsys.readouterr().err
     assert __main__.main([*asked, "--set", "train.comon.steps=3"]) == 2
-    assert "the recipe has no 'comon'; did you mean 'common'?" in capsys.readouterr().err
+    said = capsys.readouterr().err
+    assert "train names 'comon', which is not there; did you mean 'common'?" in said
 
 
 def test_the_command_line_hands_the_notebook_every_parameter(

@@ -76,7 +76,7 @@ def test_a_recipe_with_a_strange_name_is_refused_by_a_sentence(own_recipes, part
 @pytest.mark.parametrize("key", ["profile", "zero_shot.prompt", "judge.prompt"])
 def test_profiles_and_prompts_are_names_too(own_recipes, key, name):
     raw = json.loads(json.dumps(SHIPPED))
-    recipes.overrides.override(raw, key, name)
+    recipes.overrides.override(raw, key, name, recipes.Recipe)
     with pytest.raises(R2DError, match=re.escape(f"{key}: {name!r} {RULE}")):
         own_recipes(raw)
 
@@ -87,7 +87,7 @@ def test_usual_names_are_taken(own_recipes, name):
         assert name in getattr(own_recipes(renamed(part, name)), part)
 
 
-@pytest.mark.parametrize("name", ["results", "notebooks", "logs", "report", "Results"])
+@pytest.mark.parametrize("name", ["figures", "results", "notebooks", "logs", "report", "Results"])
 def test_a_dataset_is_not_called_as_a_folder_of_every_profile(own_recipes, name):
     with pytest.raises(R2DError, match=f"the name {name!r}, which is a folder of every profile"):
         own_recipes(renamed("datasets", name))

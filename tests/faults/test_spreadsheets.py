@@ -107,7 +107,7 @@ def test_the_command_says_that_it_marked_cells(tmp_path, monkeypatch, capsys):
         def predict(self, texts, *_):
             return [prediction(texts[0], "because")]
 
-    monkeypatch.setattr("r2d.load", lambda folder: Model())
+    monkeypatch.setattr("r2d.load", lambda *_: Model())
     out = tmp_path / "out.csv"
     for text, marked in (("=1+1", True), ("other", False)):
         assert __main__.main(["predict", "run", "--text", text, "--out", str(out)]) == 0

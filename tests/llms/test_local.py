@@ -73,7 +73,7 @@ def test_scores_are_the_exact_log_probabilities_of_whole_answers(chat):
     for asked, texts, values in zip(QUESTIONS, options, scores, strict=True):
         start = llm.tokenizer.apply_chat_template(asked, tokenize=False, add_generation_prompt=True)
         for text, score in zip(texts, values, strict=True):
-            whole = torch.tensor([ids(f"{start}{text}<|im_end|>")])
+            whole = torch.tensor([ids(f"{start}{text}<|im_end|>")], device=llm.model.device)
             with torch.no_grad():
                 logs = llm.model(whole).logits[0].log_softmax(-1)
             answer = range(len(ids(start)), whole.shape[1])

@@ -1,74 +1,19 @@
 """The loss of a step, for every objective: what is asked of the model, in which order, and the sum.
 
-The model is a stand-in whose likelihood of a text is a number made from that text, so that every
-sum can be written out by hand.
+The model is a stand-in, so that every sum can be written out by hand.
 """
-
-import zlib
-from dataclasses import dataclass
 
 import pytest
 import torch
+from stand_ins import NOTES, STEPS, TOKENS, StandIn, cost
 
 from r2d.method.loss import IGNORE, Batch, loss, summed_loss, token_losses
 from r2d.method.objective import OBJECTIVES, named
 
-STEPS = 100  # of which W = 5 and M = 60
-TOKENS = {"label": 7, "rationale": 31}
+# Reason2Decide-C has a gate and a loss of its own: test_reason2decide_c.py.
+THE_PAPERS = [name for name in OBJECTIVES if name != "r2dc"]
 PROBES = (0, 2, 5, 20, 35, 65, 99)
-
-
-@dataclass(frozen=True)
-class Note:
-    text: str
-    label: str
-    rationale: str
-    own: str  # the label that the model would give
-
-
-NOTES = [
-    Note("chest pain", "Call 911", "pain since an hour", own="Home care"),
-    Note("rash", "Home care", "a rash alone", own="Home care"),
-    Note("fever", "See a doctor", "", own="Call 911"),
-    Note("cut finger", "Home care", "bleeding stopped", own="no label at all"),
-    Note("stiff neck", "Call 911", "fever and a stiff neck", own="See a doctor"),
-]
 COINS = [0.02, 0.95, 0.1, 0.4, 0.7]
-
-
-def cost(task: str, source: str, target: str) -> float:
-    """The stand-in's summed negative log-likelihood of a target after its prompt."""
-    return zlib.crc32(f"{task}|{source}|{target}".encode()) / 2**32
-
-
-class StandIn:
-    """A model that keeps what it is asked, and takes `size` examples at a time, last ones first."""
-
-    def __init__(self, size: int = len(NOTES)):
-        self.size = size
-        self.asked = []
-
-    def decide(self, cases, train_mode):
-        self.asked.append(("decide", [case.text for case in cases], train_mode))
-        return [case.own for case in cases]
-
-    def nll(self, task, sources, targets):
-        self.asked.append((task, list(sources), list(targets)))
-        costs = [cost(task, s, t) for s, t in zip(sources, targets, strict=True)]
-        return torch.tensor(costs, dtype=torch.double).sum()
-
-    def micro_batches(self, sources, targets):
-        assert len(sources) == len(targets)
-        order = list(range(len(sources)))[::-1]
-        return [order[k : k + self.size] for k in range(0, len(order), self.size)]
-
-    def questions(self, task):
-        """The (prompt, target) pairs of one task."""
-        pairs = []
-        for name, sources, targets in self.asked:
-            if name == task:
-                pairs += zip(sources, targets, strict=True)
-        return pairs
 
 
 def step_loss(objective, step, model=None, notes=NOTES, coins=COINS):
@@ -107,7 +52,7 @@ def explain_by_hand(name, note, label):
 
 
 @pytest.mark.parametrize("step", PROBES)
-@pytest.mark.parametrize("name", OBJECTIVES)
+@pytest.mark.parametrize("name", THE_PAPERS)
 def test_the_terms_sum_to_both_weighted_means(name, step):
     result, terms, _ = step_loss(OBJECTIVES[name], step)
     label_loss = sum(cost("label", f"predict: {n.text}", n.label) for n in NOTES) / 7
@@ -124,7 +69,7 @@ def test_the_terms_sum_to_both_weighted_means(name, step):
 
 
 @pytest.mark.parametrize("step", PROBES)
-@pytest.mark.parametrize("name", OBJECTIVES)
+@pytest.mark.parametrize("name", THE_PAPERS)
 def test_coins_below_p_alone_put_the_models_own_label_into_the_prompt(name, step):
     result, _, model = step_loss(OBJECTIVES[name], step)
     p = sampling_probability_by_hand(name, step)
@@ -137,7 +82,7 @@ def test_coins_below_p_alone_put_the_models_own_label_into_the_prompt(name, step
 
 
 @pytest.mark.parametrize("step", PROBES)
-@pytest.mark.parametrize("name", OBJECTIVES)
+@pytest.mark.parametrize("name", THE_PAPERS)
 def test_targets_stay_gold_whatever_the_prompt_says(name, step):
     objective = OBJECTIVES[name]
     _, _, model = step_loss(objective, step)
@@ -152,7 +97,7 @@ def test_targets_stay_gold_whatever_the_prompt_says(name, step):
 
 
 @pytest.mark.parametrize("size", [1, 2, 3])
-@pytest.mark.parametrize("name", OBJECTIVES)
+@pytest.mark.parametrize("name", THE_PAPERS)
 def test_micro_batches_do_not_change_the_sum(name, size):
     _, whole, _ = step_loss(OBJECTIVES[name], 50)
     _, parts, model = step_loss(OBJECTIVES[name], 50, StandIn(size))

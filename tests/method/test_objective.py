@@ -16,13 +16,14 @@ def test_each_method_trains_its_own_tasks():
         "r2d": (True, True, True),
         "r2d-no-sampling": (True, True, True),
         "r2d-always": (True, True, True),
+        "r2dc": (True, True, True),
     }
 
 
 def test_a_rationale_prompt_names_the_label_where_the_method_says_so():
     asked = {name: o.explain_prompt("fever", "Call 911") for name, o in OBJECTIVES.items()}
     assert {asked[name] for name in ("stage1", "sft", "dss")} == {"explain: fever"}
-    named_label = {asked[name] for name in ("r2d", "r2d-no-sampling", "r2d-always")}
+    named_label = {asked[name] for name in ("r2d", "r2d-no-sampling", "r2d-always", "r2dc")}
     assert named_label == {"given label: Call 911, explain: fever"}
 
 
@@ -41,6 +42,7 @@ def test_each_method_follows_its_own_schedule():
         "r2d": [(0, 0), (0.7, 0), (0.7, 0.9)],
         "r2d-no-sampling": [(0, 0), (0.7, 0), (0.7, 0)],
         "r2d-always": [(0, 0.9), (0.7, 0.9), (0.7, 0.9)],
+        "r2dc": [(0, 0), (0.7, 0), (0.7, 0.9)],
     }
 
 
@@ -72,6 +74,8 @@ def test_single_values_of_an_objective_are_changed_by_name():
         ("r2d", {"cap": True}, "`cap` is True: .* valid number"),
         ("r2d", {"select_after_ramp": "no"}, "`select_after_ramp` is 'no': .* valid boolean"),
         ("r2d", {"sampling": "sometimes"}, "`sampling` is 'sometimes': .*'never', 'scheduled'"),
+        ("dss", {"gated": True}, "gated needs sampling"),
+        ("dss", {"cycle": 0.1}, "cycle needs rationale_prompt 'given label'"),
         ("r2d", {"weighting": "rising"}, "`weighting` is 'rising': .*'fixed' or 'ramped'"),
         ("r2d", {"capp": 0.5}, "key `capp` is not known; remove it or mend its spelling"),
     ],

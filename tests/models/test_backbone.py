@@ -35,9 +35,9 @@ def prompt_rows(decoder, records) -> list:
 
 def log_probs(model, prompt, target) -> torch.Tensor:
     """Log-probability of each target token after the prompt, without padding or cache."""
-    output = model(input_ids=torch.tensor([[*prompt, *target]]))
-    logits = output.logits[0, len(prompt) - 1 : -1]
-    return torch.log_softmax(logits, -1).gather(1, torch.tensor(target)[:, None])[:, 0]
+    ids = torch.tensor([[*prompt, *target]], device=model.device)
+    logits = model(input_ids=ids).logits[0, len(prompt) - 1 : -1]
+    return torch.log_softmax(logits, -1).gather(1, ids[0, len(prompt) :, None])[:, 0]
 
 
 def mean_loss(model, sources, targets) -> float:

@@ -9,7 +9,7 @@ from r2d.data import triage
 from r2d.data.record import Record
 from r2d.method import objective
 from r2d.models.backbone import by_length, pad
-from r2d.models.decode import Decoder, generate, greedy, score
+from r2d.models.decode import Decoder, generate, greedy, score, verified
 
 NOTES = [note["question"] for note in triage.generate(12, seed=5)]
 
@@ -35,13 +35,13 @@ def shake(decoder, by):
     torch.manual_seed(0)
     with torch.no_grad():
         for weight in decoder.model.parameters():
-            weight += by * torch.randn_like(weight)
+            weight += by * torch.randn(weight.shape).to(weight.device)
 
 
 @pytest.mark.parametrize("by", [0, 0.15, 0.2])
 def test_greedy_equals_generate_without_beams(decoder, prompt_rows, by):
     shake(decoder, by)
-    ids = pad(prompt_rows, 0, "cpu")
+    ids = pad(prompt_rows, 0, decoder.model.device)
     mask = ids.ne(0).long()
     with torch.no_grad():
         expected = decoder.model.generate(
@@ -50,9 +50,24 @@ def test_greedy_equals_generate_without_beams(decoder, prompt_rows, by):
     assert torch.equal(greedy(decoder.network, ids, mask, 20), expected)
 
 
+@pytest.mark.parametrize("by", [0, 0.15, 0.2])
+def test_labels_found_from_drafts_are_those_of_greedy(decoder, prompt_rows, by):
+    shake(decoder, by)
+    ids, mask = decoder.network.batch(prompt_rows)
+    limit = 9
+    expected = [
+        row[: row.index(1) + 1] if 1 in row else row
+        for row in greedy(decoder.network, ids, mask, limit).tolist()
+    ]
+    labels = decoder.targets(decoder.labels)
+    right, prefix = [[row] for row in expected], [[[*row[:2], 7]] for row in expected]
+    for drafts in ([labels] * len(prompt_rows), right, prefix):
+        assert verified(decoder.network, ids, mask, limit, drafts) == expected
+
+
 def test_greedy_ends_each_row_at_its_end_token_and_all_at_the_limit(decoder, prompt_rows):
     shake(decoder, 0.2)
-    ids = pad(prompt_rows, 0, "cpu")
+    ids = pad(prompt_rows, 0, decoder.model.device)
     mask = ids.ne(0).long()
     decoder.model.config.eos_token_id = -1
     endless = greedy(decoder.network, ids, mask, 7)
@@ -91,9 +106,12 @@ def test_scores_are_the_exact_log_probabilities_of_each_label(decoder, prompt_ro
         for k, label in enumerate(decoder.labels):
             target = decoder.tokenizer(label)["input_ids"]
             assert target[-1] == decoder.tokenizer.eos_token_id
-            shifted = torch.tensor([[0, *target[:-1]]])
+            source, shifted = (
+                torch.tensor([ids], device=decoder.model.device)
+                for ids in (list(row), [0, *target[:-1]])
+            )
             with torch.no_grad():
-                output = decoder.model(input_ids=torch.tensor([row]), decoder_input_ids=shifted)
+                output = decoder.model(input_ids=source, decoder_input_ids=shifted)
             log_probs = torch.log_softmax(output.logits[0], -1)
             by_hand = log_probs[range(len(target)), target].sum().item()
             assert scores[i, k].item() == pytest.approx(by_hand, rel=1e-4)

@@ -2,10 +2,12 @@
 
 import json
 import math
+from pathlib import Path
 
 import pytest
+import sentencepiece
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
 
 from r2d import paths
 from r2d.errors import R2DError
@@ -41,7 +43,7 @@ def packed(model) -> dict[str, torch.Tensor]:
 def logits(model, tokenizer):
     texts = tokenizer(["predict: 40 yo F cp, sob", "predict: fever x2d"])["input_ids"]
     answers = tokenizer(["Call 911", "Home care"])["input_ids"]
-    ids, labels = pad(texts, 0, "cpu"), pad(answers, -100, "cpu")
+    ids, labels = pad(texts, 0, model.device), pad(answers, -100, model.device)
     with torch.no_grad():
         output = model.eval()(input_ids=ids, attention_mask=ids.ne(0).long(), labels=labels)
     return output.logits
@@ -70,8 +72,8 @@ def test_qlora_holds_the_linear_layers_in_four_bits_with_double_quantisation(rec
 def test_an_evaluation_leaves_the_gradients_of_4_bit_training_as_they_were(records, fresh):
     decoder = fresh(records, "qlora")
     model = decoder.model.train()
-    batch = decoder.tokenizer(["predict: chest pain"], return_tensors="pt")
-    labels = decoder.tokenizer(["Call 911"], return_tensors="pt")["input_ids"]
+    batch = decoder.tokenizer(["predict: chest pain"], return_tensors="pt").to(model.device)
+    labels = decoder.tokenizer(["Call 911"], return_tensors="pt")["input_ids"].to(model.device)
 
     def gradients():
         model.zero_grad()
@@ -103,7 +105,8 @@ def test_an_adapter_alone_is_trained_and_the_base_stays_frozen(tuning, records, 
     now = dict(model.named_parameters())
     assert all(now[name].dtype == value.dtype for name, value in frozen.items())
     assert all(torch.equal(now[name], value) for name, value in frozen.items())
-    moved = [name for name, value in adapter.items() if not torch.equal(now[name], value)]
+    after = trainable(model)
+    moved = [name for name, value in adapter.items() if not torch.equal(after[name], value)]
     assert len(moved) > len(adapter) / 2
     assert bool(packed(model)) == (tuning == "qlora")
 
@@ -161,6 +164,44 @@ def test_a_saved_model_loads_to_the_same_logits(tuning, records, fresh, tmp_path
     assert not any(str(paths.ROOT) in text for text in texts)
 
 
+# --- how it is read
+
+
+@pytest.mark.parametrize("tuning", ["full", "lora", "qlora"])
+def test_no_file_of_a_model_stays_mapped_into_memory(tuning, tmp_path):
+    maps = Path("/proc/self/maps")
+    if not maps.exists():
+        pytest.skip("Linux alone lists what is mapped")
+    for file in paths.BASE.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    model = load_model(str(tmp_path), tuning, SMALL, 0.0)
+    assert str(tmp_path) not in maps.read_text()
+    assert count_parameters(model)["parameters"] > 900_000
+
+
+def test_a_t5_tokenizer_is_read_from_sentencepiece_alone(tmp_path):
+    """As hub checkpoints of T5 v1.1 have it: `spiece.model`, and no `tokenizer.json`."""
+    notes = ["chest pain and short of breath", "call 911 now", "fever for two days, rest"] * 20
+    with (tmp_path / "spiece.model").open("wb") as file:
+        sentencepiece.SentencePieceTrainer.train(
+            sentence_iterator=iter(notes),
+            model_writer=file,
+            vocab_size=60,
+            hard_vocab_limit=False,
+            pad_id=0,
+            eos_id=1,
+            unk_id=2,
+            bos_id=-1,
+            minloglevel=2,
+        )
+    (tmp_path / "config.json").write_text('{"model_type": "t5"}')
+    tokenizer = load_tokenizer(str(tmp_path))
+    reference = sentencepiece.SentencePieceProcessor(model_file=str(tmp_path / "spiece.model"))
+    for note in notes[:3]:
+        assert tokenizer(note)["input_ids"] == [*reference.encode(note), tokenizer.eos_token_id]
+    assert (tokenizer.pad_token_id, tokenizer.eos_token_id) == (0, 1)
+
+
 # --- what can't be loaded
 
 
@@ -185,6 +226,77 @@ def test_a_folder_without_weights_is_one_sentence(tmp_path):
 def test_a_start_that_is_not_there_is_one_sentence(tmp_path):
     with pytest.raises(R2DError, match="There is no checkpoint at .*; run the method it belongs"):
         load_model("mini-base", "full", SMALL, 0.0, tmp_path / "model")
+
+
+ALIEN = {  # what is done to a run's tensors, and what is said of it
+    "missing": (lambda tensors: tensors.pop(min(tensors)), "no {least}"),
+    "too many": (lambda tensors: tensors.update(more=torch.ones(2)), "more is none of its tensors"),
+    "another shape": (
+        lambda tensors: tensors.update({min(tensors): torch.ones(2, 3)}),
+        "RuntimeError",
+    ),
+}
+
+
+@pytest.mark.parametrize(("change", "fault"), ALIEN.values(), ids=ALIEN)
+@pytest.mark.parametrize("tuning", ["full", "lora", "qlora"])
+def test_a_run_whose_tensors_are_not_the_model_s_is_one_sentence(
+    tuning, change, fault, records, fresh, tmp_path
+):
+    decoder = fresh(records, tuning)
+    save_model(decoder.model, decoder.tokenizer, "mini-base", tmp_path)
+    load_model("mini-base", tuning, SMALL, 0.0, tmp_path)
+    (file,) = tmp_path.glob("*.safetensors")
+    tensors = load_file(file)
+    least = min(tensors)
+    change(tensors)
+    save_file(tensors, file, {"format": "pt"})
+    with pytest.raises(R2DError) as caught:
+        load_model("mini-base", tuning, SMALL, 0.0, tmp_path)
+    owner = f"The files of the model '{tmp_path}' are damaged"
+    if tuning != "full":
+        owner = f"The adapter in {tmp_path} is damaged"
+    assert str(caught.value).startswith(f"{owner} ({fault.format(least=least)}): ")
+
+
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff" * 64])
+@pytest.mark.parametrize("tuning", ["full", "qlora"])
+def test_a_run_whose_weights_are_cut_is_one_sentence(tuning, content, records, fresh, tmp_path):
+    decoder = fresh(records, tuning)
+    save_model(decoder.model, decoder.tokenizer, "mini-base", tmp_path)
+    (file,) = tmp_path.glob("*.safetensors")
+    file.write_bytes(content)
+    with pytest.raises(R2DError, match=r"damaged \(SafetensorError\): "):
+        load_model("mini-base", tuning, SMALL, 0.0, tmp_path)
+
+
+def test_a_backbone_may_have_more_tensors_than_its_model_but_not_fewer(tmp_path):
+    for file in paths.BASE.iterdir():
+        (tmp_path / file.name).write_bytes(file.read_bytes())
+    tensors = load_file(tmp_path / "model.safetensors")
+    save_file(tensors | {"head": torch.ones(2)}, tmp_path / "model.safetensors", {"format": "pt"})
+    load_model(str(tmp_path), "lora", SMALL, 0.0)
+    del tensors["decoder.final_layer_norm.weight"]
+    save_file(tensors, tmp_path / "model.safetensors", {"format": "pt"})
+    with pytest.raises(R2DError, match=r"\(no decoder.final_layer_norm.weight\)"):
+        load_model(str(tmp_path), "lora", SMALL, 0.0)
+
+
+def test_code_that_comes_with_a_model_is_never_run(tmp_path):
+    marker = tmp_path / "ran"
+    (tmp_path / "alien.py").write_text(f"open({str(marker)!r}, 'w')\n")
+    classes = {"AutoConfig": "alien.C", "AutoModelForSeq2SeqLM": "alien.M"}
+    config = {"model_type": "alien", "auto_map": classes}
+    (tmp_path / "config.json").write_text(json.dumps(config))
+    tokenizer = {"auto_map": {"AutoTokenizer": ["alien.T", None]}}
+    (tmp_path / "tokenizer_config.json").write_text(json.dumps(tokenizer))
+    for load in (
+        lambda: load_model(str(tmp_path), "full", SMALL, 0.0),
+        lambda: load_tokenizer(str(tmp_path)),
+    ):
+        with pytest.raises(R2DError, match="could not be loaded"):
+            load()
+    assert not marker.exists()
 
 
 def test_an_encoder_is_one_sentence(tmp_path):

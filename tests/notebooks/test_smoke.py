@@ -51,7 +51,7 @@ def test_one_command_ends_by_saying_where_everything_is(executed, project):
     assert re.search(r"Done in \d+ min \d+ s", shown)
     assert str(runs / "report" / "index.html") in shown
     assert (runs / "report" / "index.html").is_file()
-    for folder in (project / "figures" / "smoke", runs / "results", runs / "notebooks"):
+    for folder in (runs / "figures", runs / "results", runs / "notebooks"):
         assert f"{folder}/" in shown and any(folder.iterdir())
 
 
@@ -80,7 +80,8 @@ def test_every_run_of_the_grid_has_metrics(executed, smoke):
 
 
 def test_tables_and_figures_are_files_with_their_origin(executed, project, smoke):
-    folder, results = project / "figures" / "smoke", executed[1] / "runs" / "smoke" / "results"
+    runs = executed[1] / "runs" / "smoke"
+    folder, results = runs / "figures", runs / "results"
     tables = {"table_1.csv", "table_1.md", "table_2.csv", "runs.csv", "comparisons.csv"}
     assert tables <= {path.name for path in results.iterdir()}
     manifest = json.loads((folder / "manifest.json").read_text())

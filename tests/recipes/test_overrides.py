@@ -34,7 +34,8 @@ def test_a_value_that_is_no_yaml_is_one_sentence():
 @pytest.mark.parametrize(
     ("override", "sentence"),
     [
-        ("train.comon.steps", "the recipe has no 'comon'; did you mean 'common'"),
+        ("trian.common.steps", "the recipe has no 'trian'; did you mean 'train'"),
+        ("datasets.triag.train", "the recipe has no 'triag'; did you mean 'triage'"),
         ("quite.other", r"the recipe has no 'quite'\.$"),
         ("backbone.name", r"'backbone.name': 'backbone' is one value, without 'name' below it\.$"),
         ("backbone.name.first", r"the recipe has no 'name'\.$"),
@@ -45,3 +46,50 @@ def test_an_override_of_what_is_not_there_is_one_sentence(override, sentence):
         R2DError, match=f"^Override '{override}': .*{sentence}|^Override {sentence}"
     ):
         recipes.load("smoke", {override: 1})
+
+
+def test_a_key_reaches_into_settings_that_the_recipe_leaves_out():
+    changed = recipes.load("smoke", {"methods.r2d-full.objective_overrides.cap": 0.3})
+    assert changed.methods["r2d-full"].objective_overrides == {"cap": 0.3}
+    changed = recipes.load("smoke", {"train.dss.steps": 9})
+    assert changed.training("dss-full", "triage").steps == 9
+    changed = recipes.load("smoke", {"datasets.triage.train_overrides.lr": 0.5})
+    assert changed.training("dss-full", "triage").lr == 0.5
+    with pytest.raises(R2DError, match="train names 'comon', .*did you mean 'common'"):
+        recipes.load("smoke", {"train.comon.steps": 3})
+    with pytest.raises(R2DError, match="capp"):
+        recipes.load("smoke", {"methods.r2d-full.objective_overrides.capp": 0.3})
+
+
+@pytest.mark.parametrize(
+    ("overrides", "name"),
+    [
+        ({"methods.r2d-full.objective_overrides.cap": 0.3}, "smoke+cap0.3"),
+        (
+            {"methods.r2d-lora.objective_overrides.cap": 0.3},
+            "smoke+methods.r2d-lora.objective_overrides.cap0.3",
+        ),
+        ({"datasets.triage.difficulty": 0.7}, "smoke+difficulty0.7"),
+        ({"train.common.lr": 1e-3, "train.common.batch": 8}, "smoke+batch8+lr0.001"),
+        ({"train.common.warmup": 1}, "smoke+train.common.warmup1"),  # objectives have one, too
+        ({"decode.labels": "score"}, "smoke+decode.labels-score"),
+        ({"datasets.triage.optional": True}, "smoke+optional-true"),
+    ],
+)
+def test_a_changed_profile_is_called_by_its_changes(overrides, name):
+    assert recipes.load("smoke", overrides).profile == name
+
+
+def test_what_no_name_can_tell_is_told_by_a_hash():
+    keys = {f"train.common.{key}": 1 for key in ("lr", "batch", "clip", "micro_batch")}
+    keys |= {"train.common.eval_every": 1, "train.common.patience": 1}
+    several = [
+        {"note": "a b"},
+        {"note": "a c"},
+        {"note": "1"},
+        {"train.common.steps": 100} | keys,
+        {"experiments.E1.seeds": [1, 2]},
+    ]
+    named = [recipes.load("smoke", overrides).profile for overrides in several]
+    assert len(set(named)) == len(named)
+    assert all(len(name) == len("smoke+123456") for name in named)

@@ -16,6 +16,15 @@ def test_a_row_holds_what_the_run_directory_says(runs):
     assert row["tuning"] == "full" and row["title"] == "R2D"
 
 
+def test_the_latency_of_a_run_is_its_engines_and_others_are_listed(runs):
+    row = collect.runs(runs).iloc[-1]
+    assert (row["latency_median"], row["latency_p95"]) == (0.1, 0.2)
+    listed = collect.latencies(runs[-1:])
+    assert listed["engine"].tolist() == ["torch", "CTranslate2 float32"]
+    assert listed["median"].tolist() == [0.3, 0.1] and listed["used"].tolist() == [False, True]
+    assert (listed["parameters"] == 10).all() and (listed["method"] == "r2d-full").all()
+
+
 def test_a_run_without_test_cases_has_no_seconds_a_case(recipe, finish):
     env = {"test_cases": 0, "test_seconds": 0.0, "probe_seconds": 0.0, "training": {"steps": 4}}
     run = Run(recipe, "triage", "stage1-full", 1)

@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 
 from r2d import paths, recipes
+from r2d.errors import R2DError
 from r2d.reporting import gallery, manifest, tables
 
 METHODS = ("majority", "sft-full", "dss-full", "r2d-full", "r2d-qlora")
@@ -150,17 +151,41 @@ def test_every_figure_carries_the_profiles_note_and_clips_no_text(smoke, name):
     assert drawn.x1 < width + 0.02 and drawn.y1 < height + 0.02
 
 
-def test_only_chosen_experiments_are_drawn_and_the_rest_is_cleared_away(smoke):
+def test_only_chosen_experiments_are_drawn_and_what_others_drew_stays(smoke):
     for name in ("fig1a_main", "fig2_sources", "fig3_ablations"):
         gallery.draw(smoke, name, list(smoke.experiments))
     assert gallery.draw(smoke, "fig2_sources", ["E1"]) == []
+    old = paths.figures("smoke") / "fig9_of_another_recipe.png"
+    old.write_bytes(b"")
     names = gallery.tidy(smoke, ["E1", "E3"])
     chosen = ("fig1a_main", "fig1b_classes", "fig3_ablations", "fig7_training")
     assert names == [f"{name}_triage" for name in chosen]
     left = {path.name for path in paths.figures("smoke").iterdir()} - {"manifest.json"}
-    stems = {"fig1a_main_triage", "fig3_ablations_triage"}
+    stems = {"fig1a_main_triage", "fig2_sources_triage", "fig3_ablations_triage"}
     assert left == {f"{stem}.{kind}" for stem in stems for kind in ("png", "pdf", "csv")}
     assert {picture.stem for picture in gallery.pictures(smoke)} == stems
+    with (tables.folder(smoke) / "e2_sources.csv").open("a") as file:
+        file.write("\n")
+    assert {p.stem for p in gallery.pictures(smoke)} == stems - {"fig2_sources_triage"}
+
+
+def test_figures_are_kept_with_the_project_when_all_are_there(smoke, monkeypatch, tmp_path):
+    monkeypatch.setattr(paths, "ROOT", tmp_path)
+    kept = paths.committed("smoke")
+    kept.mkdir(parents=True)
+    (kept / "old.png").write_bytes(b"")
+    gallery.draw(smoke, "fig1a_main", list(smoke.experiments))
+    with pytest.raises(R2DError, match="has no comparisons.csv, fig.*: run all of the profile"):
+        gallery.commit(smoke)
+    assert (kept / "old.png").exists()
+    monkeypatch.setattr(gallery, "names", lambda recipe, experiments: ["fig1a_main_triage"])
+    monkeypatch.setattr(gallery, "TABLES", {})
+    manifest.record_origin(
+        gallery.FINDINGS, paths.figures("smoke") / "fig1a_main_triage.csv", smoke, []
+    )
+    assert gallery.commit(smoke) == kept
+    names = {path.name for path in kept.iterdir()}
+    assert names == {"manifest.json", *(f"fig1a_main_triage.{x}" for x in ("csv", "pdf", "png"))}
 
 
 def test_a_picture_is_shown_with_its_caption_below_and_instead_of_it(smoke, monkeypatch):

@@ -85,7 +85,7 @@ committed = pytest.mark.skipif(
 
 @committed
 def test_the_results_are_those_of_the_committed_files():
-    assert README == readme.filled(README, readme.block(MINI)), "run python -m r2d readme"
+    assert README == readme.filled(README, readme.block(MINI)), "run ./run_all.sh figures"
 
 
 @committed

@@ -72,7 +72,7 @@ def test_sampled_labels_come_from_evaluation_mode_unless_switched(
 def test_a_label_is_given_as_its_set_spells_it(records, fresh, monkeypatch):
     decoder = fresh(records)
     written = [" home CARE", "Banana ", records.train[2].label.upper()]
-    monkeypatch.setattr(decoder, "label_texts", lambda rows, choices: written)
+    monkeypatch.setattr(Learner, "_verified", lambda self, rows, cases, choices: written)
     labels = Learner(decoder, TokenCache(decoder)).decide(records.train[:3], train_mode=False)
     assert labels == ["Home care", "Banana ", records.train[2].label]
 

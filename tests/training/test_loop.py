@@ -93,7 +93,7 @@ def test_two_steps_equal_losses_and_adamw_by_hand(
     _, steps, _ = fit(decoder, method, chosen, records, tmp_path / "run")
     assert [step["loss"] for step in steps] == pytest.approx(losses, rel=2e-5)
     assert [step["lr"] for step in steps] == pytest.approx([1e-3, 5e-4])
-    moved, apart, by_hand = [], [], dict(twin.named_parameters())
+    moved, apart, by_hand = [], [], trainable(twin)
     for key, value in trainable(decoder.model).items():
         moved.append((value - before[key]).abs().flatten())
         apart.append((value - by_hand[key]).abs().flatten())
@@ -118,20 +118,23 @@ def test_a_step_back_propagates_the_terms_of_the_loss(
 
     def keep_gradients(self, step):
         for key, weight in self.model.named_parameters():
-            gradients[key] = torch.zeros(()) if weight.grad is None else weight.grad.clone()
+            gradient = torch.zeros_like(weight) if weight.grad is None else weight.grad.clone()
+            gradients[key] = gradient
 
     monkeypatch.setattr(Trainer, "_update", keep_gradients)
     training = trainer(decoder, method, settings(steps=steps, micro_batch=micro_batch), tmp_path)
     training._prepare(partly.train, partly.validation)
+    batch = copy.deepcopy(training._batch(10))  # its gate moves
     entry = training._step(10)
 
     learner = Learner(twin, TokenCache(twin), micro_batch)
-    shown = loss(learner, training._batch(10), method, 10, steps)
+    torch.manual_seed((training.seed * 1_000_003 + 10) * 64)
+    shown = loss(learner, batch, method, 10, steps)
     total = sum(term.value for term in shown.terms)
     total.backward()
     assert entry["loss"] == pytest.approx(total.item(), rel=1e-6)
     for key, weight in twin.model.named_parameters():
-        shown_gradient = torch.zeros(()) if weight.grad is None else weight.grad
+        shown_gradient = torch.zeros_like(weight) if weight.grad is None else weight.grad
         assert torch.allclose(gradients[key], shown_gradient, rtol=1e-4, atol=1e-6)
     assert max(gradient.abs().max() for gradient in gradients.values()) > 1e-3
 
@@ -291,3 +294,13 @@ def test_stage_1_is_chosen_by_validation_loss(records, fresh, tmp_path):
         )
     assert outcome["score"] == "negative validation loss"
     assert outcome["best_score"] == pytest.approx(-by_hand.item(), rel=1e-5)
+
+
+def test_label_methods_are_chosen_by_macro_f1(records, fresh, tmp_path, monkeypatch):
+    training = trainer(fresh(records), objective.named("sft"), settings(), tmp_path / "run")
+    labels = records.labels
+    cases = [replace(records.train[0], label=label) for label in (*[labels[0]] * 7, labels[1])]
+    training.validation_set = cases
+    monkeypatch.setattr(training.learner, "decide", lambda part, train_mode: [labels[0]] * 8)
+    # 7 of 8 are right, and one of six labels has an F1: 14 / 15.
+    assert training._label_score() == pytest.approx(14 / 15 / len(labels))

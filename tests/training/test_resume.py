@@ -6,6 +6,7 @@ import pytest
 import torch
 from trainers import log, settings, trainer, without_clock
 
+from r2d import env
 from r2d.errors import R2DError
 from r2d.method import objective
 from r2d.training import checkpoint
@@ -22,6 +23,7 @@ def train(records, fresh):
     """Train into a folder, going on from what is there: the outcome, weights and log."""
 
     def run(folder, seed=1):
+        env.seed_everything(seed)  # as every run; on CUDA it asks for deterministic kernels
         decoder = fresh(records, dropout=0.1)  # a resumed run must draw the same masks
         training = trainer(decoder, METHOD, CHOSEN, folder, seed)
         outcome = training.fit(records.train, records.validation)

@@ -1,0 +1,1 @@
+"""Timings against a straightforward implementation: see `README.md`."""
