@@ -30,6 +30,10 @@ TOLERANCE = 0.01  # nats a token; a model that was converted wrongly is off by t
 UNLIKE = (AttributeError, KeyError, NotImplementedError, RuntimeError, TypeError, ValueError)
 
 
+class Unlike(R2DError):
+    """CTranslate2 lacks this kind of model, or gives it other probabilities."""
+
+
 class CTranslate2:
     """Writes and scores in place of `network`, by the model that was converted to `folder`."""
 
@@ -111,26 +115,18 @@ def engine(network: Backbone, precision: Precision = "float32") -> CTranslate2 |
 def converted(network: Backbone, keep: bool = True) -> Iterator[Path | None]:
     """The folder of a model's conversion, which stays in the cache, or goes after the block.
 
-    None on CUDA, and for a model that CTranslate2 lacks or gives other probabilities, which is
-    said. Raises `R2DError` where the cache is damaged or takes nothing more.
+    None on CUDA; and where CTranslate2 lacks such a model or gives it other probabilities, and
+    where the cache takes nothing more, which is said. Raises `R2DError` where the cache is damaged.
     """
-    store = paths.cache() / "ctranslate2"
+    store, folder = paths.cache() / "ctranslate2", None
     with ExitStack() as stack:
         try:
             folder = _folder(network, store, None if keep else stack)
         except Unlike as error:
-            print(f"{error} Torch decodes instead, more slowly.", file=sys.stderr, flush=True)
-            folder = None
+            _say(str(error))
         except OSError as error:
-            raise R2DError(
-                f"The model could not be converted to {store} ({error.strerror or error}): free "
-                "space there."
-            ) from None
+            _say(f"No converted model could be written to {store} ({error.strerror or error}).")
         yield folder
-
-
-class Unlike(R2DError):
-    """CTranslate2 lacks this kind of model, or gives it other probabilities."""
 
 
 def convert(network: Backbone, folder: Path) -> None:
@@ -151,11 +147,7 @@ def convert(network: Backbone, folder: Path) -> None:
 
 
 def merged(model: nn.Module) -> nn.Module:
-    """The model in plain weights: adapters added, 4 bits unpacked, the rest shared with it.
-
-    Its configuration says of a T5's heads what CTranslate2 and transformers 4 read there: whether
-    outputs are scaled.
-    """
+    """The model in plain weights: adapters added, 4 bits unpacked, the rest shared with it."""
     base = model.get_base_model() if hasattr(model, "peft_config") else model
     config = copy.deepcopy(base.config)
     config.dtype = torch.float32
@@ -173,6 +165,10 @@ def names(network: Backbone) -> list[str]:
     known = {i: token for token, i in network.tokenizer.get_vocab().items()}
     size = network.model.get_input_embeddings().num_embeddings
     return [known.get(i, f"<unused {i}>") for i in range(size)]
+
+
+def _say(problem: str) -> None:
+    print(f"{problem} Torch decodes instead, more slowly.", file=sys.stderr, flush=True)
 
 
 def _folder(network: Backbone, store: Path, passing: ExitStack | None) -> Path | None:

@@ -56,9 +56,9 @@ def t5(d_model: int, layers: int, heads: int, d_ff: int, d_kv: int = 64) -> dict
 
 
 SIZES = (
-    Size("mini", None, 16, 8, 64, 40, 9, rationale=96, trained=150, lr=5e-5),
-    Size("T5-small", t5(512, 6, 8, 2048), 16, 8, 32, 16, 5, rationale=40),
-    Size("T5-base", t5(768, 12, 12, 3072), 8, 4, 16, 8, 3, rationale=40),
+    Size("mini", None, 16, 8, 32, 32, 7, rationale=96, trained=100, lr=5e-5),
+    Size("T5-small", t5(512, 6, 8, 2048), 8, 4, 16, 12, 5, rationale=40),
+    Size("T5-base", t5(768, 12, 12, 3072), 4, 2, 8, 6, 3, rationale=40),
 )
 
 
