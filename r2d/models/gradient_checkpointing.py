@@ -11,8 +11,8 @@ from r2d.errors import R2DError
 def enable(model: nn.Module) -> None:
     """Keep only each layer's input in training; back-propagation computes the rest again.
 
-    With the same dropout masks, so that losses and gradients are the same. Raises `R2DError` for an
-    architecture that can't.
+    With the same dropout masks, so that losses and gradients are the same but for rounding. Raises
+    `R2DError` for an architecture that can't.
     """
     try:
         model.activation_checkpointing_enable()

@@ -157,9 +157,11 @@ def _cell(mean: float | None, sd: float | None, scale: float) -> str:
 
 
 def costs(table_2: pd.DataFrame) -> pd.DataFrame:
-    """Table 2 in the units of `COSTS`."""
+    """Table 2 in the units of `COSTS`; a cost that an earlier run did not note has no column."""
     shown = table_2[["dataset", "title"]].rename(columns={"title": "method"})
     for name, (title, factor, whole) in COSTS.items():
+        if name not in table_2:
+            continue
         values = table_2[name] * factor
         shown[title] = values.round().astype("Int64") if whole else values
     return shown

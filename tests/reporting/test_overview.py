@@ -109,3 +109,10 @@ def test_a_published_number_without_ours_says_so(smoke):
 def test_before_any_run_a_sentence_says_how_to_get_results(home, part):
     shown = getattr(overview, part)(recipes.load("smoke"))
     assert shown == "No results yet: run `./run_all.sh` first."
+
+
+def test_a_fresh_clone_shows_every_part_of_what_it_brings_along(home):
+    mini = recipes.load("mini")
+    parts = [overview.table_1, overview.findings, overview.costs, overview.published]
+    assert not [part.__name__ for part in parts if overview.NOTHING in part(mini)]
+    assert len(overview.gallery.pictures(mini)) >= 8
