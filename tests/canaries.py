@@ -37,7 +37,7 @@ def expect_only_named(home: Path, notes: Iterable[str], keys: Iterable[str]) -> 
     assert not holding(home, keys)
     files = holding(home, notes)
     unnamed = {name for name in files if not any(fnmatch.fnmatch(name, each) for each in NAMED)}
-    assert not unnamed
+    assert not unnamed, sorted(unnamed)
     open_to_others = {name for name in files if (home / name).stat().st_mode & 0o077}
     assert not open_to_others
     return files

@@ -12,6 +12,7 @@ from r2d import data
 from r2d.errors import R2DError
 from r2d.recipes.settings import DataSettings
 
+TICKETS = Path(__file__).with_name("tickets.csv")  # invented support tickets
 SECRET = "zebrafever overnight"  # stands in every note, and must stand in no message
 DROP = ", or set `on_bad_rows: drop` to leave such rows out."  # ends what is said of a row
 

@@ -23,6 +23,7 @@ COMMANDS = [
     "notebook",
     "figures",
     "durations",
+    "tries",
     "pretrain",
     "your-data",
     "write-rationales",
@@ -71,7 +72,7 @@ def test_run_all_shows_every_command_and_every_option_of_a_run(capsys):
     ("words", "sentence"),
     [
         (["papr"], "No such command 'papr'."),
-        (["run", "papr"], "Profile 'papr' is not known: choose one of mini, paper, smoke."),
+        (["run", "papr"], "Profile 'papr' is not known: choose one of mini, paper, smoke, study."),
         (["run", "mini", "paper"], "One profile at a time, please: mini or paper."),
         (["run", "--epochs", "3"], "No such option: --epochs."),
         (["run", "--only", "E1,E99"], "has no experiment 'E99'"),
@@ -108,7 +109,7 @@ def test_a_mistake_ends_with_2_and_one_sentence(words, sentence, capsys, tmp_pat
 def test_a_mistake_reaches_the_shell_without_a_traceback():
     done = answered("run", "papr")
     assert (done.returncode, done.stdout) == (2, "")
-    assert done.stderr == "Profile 'papr' is not known: choose one of mini, paper, smoke.\n"
+    assert done.stderr == "Profile 'papr' is not known: choose one of mini, paper, smoke, study.\n"
 
 
 @pytest.mark.parametrize(
@@ -132,6 +133,21 @@ def test_a_run_is_started_as_it_is_asked_for(words, plan, monkeypatch):
     assert cli.main(["run", "--dry-run", *words]) == 0
     assert cli.main(["run", "--unlock", *words]) == 3
     assert started == [("start", plan), ("dry_run", plan), ("unlock", plan)]
+
+
+@pytest.mark.parametrize(
+    ("words", "failed", "said"),
+    [
+        ([], 0, ""),
+        (["--set", "metrics.resamples=300"], 1, ""),
+        (["--set", "metrics.resamples=300"], 0, "\nshown\n"),
+    ],
+)
+def test_a_changed_run_ends_with_before_and_after(words, failed, said, monkeypatch, capsys):
+    monkeypatch.setattr(workflow, "start", lambda plan: failed)
+    monkeypatch.setattr("r2d.reporting.changes.written", lambda recipe: "shown")
+    assert cli.main(["run", "smoke", *words]) == failed
+    assert capsys.readouterr().out == said
 
 
 def test_relative_folders_are_those_of_the_caller(monkeypatch, tmp_path):
@@ -227,10 +243,14 @@ def test_a_command_calls_its_function(words, function, arguments, monkeypatch):
 
 def test_figures_are_kept_and_the_readme_follows(monkeypatch, capsys):
     called = []
-    monkeypatch.setattr("r2d.reporting.gallery.commit", lambda recipe: recipe.profile)
+    monkeypatch.setattr("r2d.reporting.gallery.commit", lambda recipe: Path(recipe.profile))
+    monkeypatch.setattr("r2d.reporting.story.keep", lambda recipe, to: called.append(str(to)))
     monkeypatch.setattr("r2d.reporting.readme.rewrite", lambda: called.append("README"))
+    monkeypatch.setattr("r2d.deploy.examples.write", lambda recipe: called.append(recipe.profile))
     assert cli.main(["figures", "smoke"]) == 0
-    assert capsys.readouterr().out == "smoke\n" and called == ["README"]
+    assert capsys.readouterr().out == "smoke\n" and called == ["smoke/notebooks", "README"]
+    assert cli.main(["figures"]) == 0
+    assert called[2:] == ["mini", "mini/notebooks", "README"]
 
 
 def test_an_interrupt_ends_without_a_traceback(monkeypatch, capsys):

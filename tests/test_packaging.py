@@ -16,6 +16,7 @@ from packaging.version import Version
 
 import r2d
 from r2d import paths
+from r2d.experiments import notebook
 
 PROMISED = (
     "jupyterlab",
@@ -101,8 +102,8 @@ def test_every_place_asks_for_the_same_python():
 
 def test_every_import_belongs_to_a_declared_dependency():
     owners = packages_distributions()
-    helpers = {path.stem for path in Path(__file__).parent.iterdir()}
-    known = {*sys.stdlib_module_names, "r2d", *helpers}
+    helpers = {path.stem for path in Path(__file__).parent.glob("*.py")}
+    known = {*sys.stdlib_module_names, "r2d", "benchmarks", *helpers}
     undeclared = {}
     for path, source in sources():
         for name in imported(source) - known:
@@ -124,3 +125,12 @@ def test_the_wheel_brings_everything_that_the_code_reads():
     for place in (paths.RECIPES, paths.CARDS, paths.BASE, paths.PROMPTS, paths.PUBLISHED):
         assert place.exists()
         assert place.is_relative_to(paths.PACKAGE)
+
+
+def test_an_installation_brings_the_notebooks_kernel_into_the_environment():
+    build = tomllib.loads((paths.ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]
+    folder = str(notebook.SPECIFICATION.relative_to(paths.ROOT))
+    shared = build["hatch"]["build"]["targets"]["wheel"]["shared-data"]
+    assert shared == {folder: f"share/jupyter/kernels/{notebook.KERNEL}"}
+    specification = json.loads((notebook.SPECIFICATION / "kernel.json").read_text("utf-8"))
+    assert specification["argv"][:3] == ["python", "-m", "ipykernel_launcher"]

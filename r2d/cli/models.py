@@ -56,7 +56,7 @@ def your_data(
         best = paths.run(recipe.profile, your_data.NAME, method, seed)
         print(f"Done. Read {out}\nTrained model: {best}")
         print(paths.notes_in("The notebook", "the predictions.jsonl beside the model"))
-        print(f"Use it: python -m r2d predict {shlex.quote(str(best))} --text '...'")
+        print(f"Use it: ./run_all.sh predict {shlex.quote(str(best))} --text '...'")
     return failed
 
 
@@ -86,7 +86,8 @@ def write_rationales(
             f"Profile {profile} has no chat model {llm!r}: choose one of {', '.join(llms)}."
         )
     meant = your_data.label_options(your_data.label_overrides(labels, options_from))
-    table = your_data.read_table(file, "", question_column, label_column, "", **meant)
+    columns = question_column, label_column, ""
+    table = your_data.read_table(file, "", *columns, **meant, to_learn=False)
     records = your_data.labelled(table)
     known = [] if table.open_labels else sorted({record.label for record in records})
     written = rationales.write(chat.Chat(llms[llm]), records, known)
@@ -115,7 +116,7 @@ def predict(
         Path | None,
         typer.Option(
             help="Write to this .csv (in which no text can be a spreadsheet's formula) or .jsonl "
-            "instead of the screen."
+            "instead of the screen; --text also to an .html with the deciding words marked."
         ),
     ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON lines.")] = False,
@@ -145,7 +146,7 @@ def predict(
     from r2d.reporting import spreadsheet
 
     if out:
-        answers.expect_writable(out)
+        answers.expect_writable(out, answers.ENDINGS + ((answers.PAGE,) if text else ()))
     if text is None:
         texts, choices = tables.cases(file, question_column)
     else:
@@ -153,6 +154,12 @@ def predict(
     model = r2d.load(folder, engine)
     if not model.takes_candidates and not candidates:
         choices = []
+    if out and out.suffix == answers.PAGE:
+        from r2d.deploy import demo
+
+        answers.put(out, demo.document(model, texts[0], abstain_below or 0.0, candidates))
+        print(f"1 case -> {out}\n{paths.notes_in(out)}")
+        return
     predictions = model.predict(texts, not no_rationale, abstain_below, choices)
     rows = answers.rows(predictions, texts if show_text else None)
     if out:

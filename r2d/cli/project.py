@@ -79,7 +79,14 @@ def run(
     )
     if unlock:
         return workflow.unlock(plan)
-    return workflow.dry_run(plan) if dry_run else workflow.start(plan)
+    if dry_run:
+        return workflow.dry_run(plan)
+    failed = workflow.start(plan)
+    if plan.overrides and not failed:
+        from r2d.reporting.changes import written
+
+        print(f"\n{written(plan.recipe)}")
+    return failed
 
 
 @app.command()
@@ -156,11 +163,18 @@ def notebook(
 
 @app.command()
 def figures(profile: Profile = "mini") -> None:
-    """Put a run's figures into figures/PROFILE/, and what they say into the README."""
+    """Put a run's figures into figures/PROFILE/; mini's results and examples go into the README."""
     from r2d import recipes
-    from r2d.reporting import gallery, readme
+    from r2d.reporting import gallery, readme, story
 
-    print(gallery.commit(recipes.load(profile)))
+    recipe = recipes.load(profile)
+    if profile == readme.PROFILE:
+        from r2d.deploy import examples
+
+        examples.write(recipe)
+    kept = gallery.commit(recipe)
+    story.keep(recipe, kept / story.FOLDER)
+    print(kept)
     readme.rewrite()
 
 
@@ -171,6 +185,15 @@ def durations(profile: Profile = "mini") -> None:
     from r2d.experiments import estimate
 
     print(estimate.ship(recipes.load(profile)))
+
+
+@app.command()
+def tries(profile: Profile = "mini") -> None:
+    """Keep what learning rates that were run reached on validation, beside the recipe."""
+    from r2d import recipes
+    from r2d.experiments import tries
+
+    print(tries.ship(recipes.load(profile)))
 
 
 @app.command()

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 
 import pandas as pd
 
+from r2d.data import triage
 from r2d.data.dataset import Dataset
 from r2d.method import prompts
 
@@ -24,6 +25,41 @@ def balance(dataset: Dataset) -> pd.DataFrame:
             share = counts[label] / len(records)
             rows.append({"split": split, "label": label, "cases": counts[label], "share": share})
     return pd.DataFrame(rows)
+
+
+def kinds(dataset: Dataset) -> pd.DataFrame:
+    """What has to be read in synthetic notes: a row a kind of case, in the order of `triage.KINDS`.
+
+    `train` and `test` are its shares; `question` and `label` are its shortest training note, and
+    `counted` the label that a reader of findings alone would give that: every finding that is named
+    counts, denied or a relative's, and no modifier does. `missed` is the share of the kind's test
+    cases that such a reader gets wrong. Without rows where records have no kinds.
+    """
+    rows = []
+    for kind in triage.KINDS:
+        train, test = (
+            [r for r in split if r.kind == kind] for split in (dataset.train, dataset.test)
+        )
+        if not train or not test:
+            continue
+        example = min(train, key=lambda record: len(record.question))
+        missed = sum(_counted(record.facts) != record.label for record in test)
+        rows.append(
+            {
+                "kind": kind,
+                "train": len(train) / len(dataset.train),
+                "test": len(test) / len(dataset.test),
+                "question": example.question,
+                "label": example.label,
+                "counted": _counted(example.facts),
+                "missed": missed / len(test),
+            }
+        )
+    return pd.DataFrame(rows)
+
+
+def _counted(facts: str) -> str:
+    return triage.decide(facts, negation=False, modifiers=False)
 
 
 def lengths(

@@ -18,6 +18,7 @@ from r2d.errors import R2DError
 from r2d.recipes.settings import DataSettings
 
 EXPERT_SHARE = 1 / 11  # of the paper's test set: 1,000 PQA-L beside 10,000 PQA-A
+OF_TRIAGE = {"difficulty", "noise", "topics"}  # settings of the synthetic notes alone
 Sizes = dict[str, float | None]
 
 
@@ -70,12 +71,14 @@ def _expect_fitting(name: str, card: Card, settings: DataSettings) -> None:
         )
     unused = {"path", "missing_rationale"} if card.reader == "triage" else set()
     unused |= {"test_path", "columns", "options_from"} if card.reader != "table" else set()
+    unused |= OF_TRIAGE if card.reader != "triage" else set()
     unused |= {"labels", "options_from"} if card.labels else set()
     for key in sorted(unused):
         if getattr(settings, key) != DataSettings.model_fields[key].default:
+            fitting = "triage" if key in OF_TRIAGE else "table"
             raise R2DError(
                 f"Dataset {name}: `{key}` is not for card {settings.card}; remove it or use card "
-                "table."
+                f"{fitting}."
             )
     strange = sorted(set(settings.columns) - set(FIELDS))
     if strange:
@@ -103,11 +106,24 @@ def _validator(card: Card, settings: DataSettings) -> Validator:
 def _triage(
     card: Card, settings: DataSettings, validator: Validator, sizes: Sizes
 ) -> tuple[Splits, str]:
-    """Distinct synthetic notes from one stream, of which only those kept are held."""
+    """Distinct synthetic notes from one stream, of which only those kept are held.
+
+    Test notes are without noise: what is learned from may be wrong, what is measured by is not.
+    """
     source = f"{card.source}, seed {settings.seed}, difficulty {settings.difficulty}"
-    notes = triage.generate(2 * int(sum(sizes.values())), settings.seed, settings.difficulty)
-    stream = _distinct(validator.records(source, enumerate(notes, 1)))
-    splits = {split: list(islice(stream, int(size))) for split, size in sizes.items()}
+    source += f", noise {settings.noise}" if settings.noise else ""
+    source += f", {settings.topics} complaints" if settings.topics else ""
+
+    def stream(noise: float) -> Iterator[Record]:
+        most = 2 * int(sum(sizes.values()))
+        notes = triage.generate(most, settings.seed, settings.difficulty, noise, settings.topics)
+        return _distinct(validator.records(source, enumerate(notes, 1)))
+
+    test = list(islice(stream(0.0), int(sizes["test"])))
+    rest = islice(stream(settings.noise), len(test), None)  # the same notes: noise is in labels
+    splits = {"test": test}
+    for split in ("validation", "train"):
+        splits[split] = list(islice(rest, int(sizes[split])))
     for split, size in sizes.items():
         if len(splits[split]) < size:
             raise R2DError(

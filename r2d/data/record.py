@@ -20,8 +20,8 @@ LONGEST_CELL = 2_000_000  # characters: a longer one is a file with a quote left
 class Record:
     """One case: its input text, canonical label and rationale ("" where a row may lack one).
 
-    `reason` is the synthetic generator's true reason; `candidates` are the case's own options, of
-    which `label` is one.
+    `reason`, `kind` and `facts` are the synthetic generator's: the true reason, the kind of case,
+    and all that is true of it. `candidates` are the case's own options, of which `label` is one.
     """
 
     id: str
@@ -32,6 +32,8 @@ class Record:
     rationale_nurse_post: str = ""
     rationale_llm: str = ""
     reason: str = ""
+    kind: str = ""
+    facts: str = ""
     candidates: tuple[str, ...] = ()
 
     @property

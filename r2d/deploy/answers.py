@@ -13,6 +13,7 @@ from r2d.errors import R2DError
 from r2d.reporting import escape, spreadsheet
 
 ENDINGS = (".csv", ".jsonl")
+PAGE = ".html"  # of one case
 
 
 def rows(predictions: Sequence[Prediction], texts: Sequence[str] | None = None) -> list[dict]:
@@ -58,14 +59,19 @@ def write(answers: Sequence[dict], out: Path) -> bool:
         marked = spreadsheet.write_rows(_flat(answers), text)
     else:
         text.writelines(as_json(row) + "\n" for row in answers)
+    put(out, text.getvalue())
+    return marked
+
+
+def put(out: Path, text: str) -> None:
+    """Write a file with notes, which only its owner can read."""
     try:
-        paths.write_notes(out, text.getvalue())
+        paths.write_notes(out, text)
     except OSError as error:
         raise R2DError(
             f"{out} cannot be written ({error.strerror}): name a file in a folder that you may "
             "write to."
         ) from None
-    return marked
 
 
 def _flat(answers: Sequence[dict]) -> list[dict]:

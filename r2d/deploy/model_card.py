@@ -128,10 +128,11 @@ def _result_values(metrics: dict) -> dict[str, Any]:
         if measure["interval"]:
             low, high = measure["interval"]
             interval = f"{scale * low:.1f} to {scale * high:.1f}"
+        by_chance = f" (by chance {scale * measure['chance']:.1f})" if "chance" in measure else ""
         measures.append(
             {
                 "title": tables.heading_in(name, metrics | {"signatures": signatures}),
-                "value": f"{scale * measure['value']:.1f}",
+                "value": f"{scale * measure['value']:.1f}{by_chance}",
                 "interval": interval,
                 "cases": measure["n"],
             }

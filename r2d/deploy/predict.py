@@ -2,6 +2,7 @@
 
 model = r2d.load("runs/mini/triage/r2d-full/seed1")
 model.predict(["chest pain x 2h, sweaty"], abstain_below=0.6)
+model.explain_words("chest pain x 2h, sweaty")
 """
 
 import math
@@ -14,8 +15,9 @@ import torch
 
 from r2d import paths
 from r2d.data import inline_options
-from r2d.data.record import MOST_CANDIDATES, listed, options, text_fault
-from r2d.deploy import int8
+from r2d.data.record import MOST_CANDIDATES, canonical, listed, options, text_fault
+from r2d.deploy import int8, occlusion
+from r2d.deploy.occlusion import Part
 from r2d.errors import R2DError
 from r2d.experiments import directory, run
 from r2d.method import prompts
@@ -105,7 +107,7 @@ class Predictor:
         texts, candidates = self._with_options(texts, candidates)
         choices = self._choices(texts, candidates)
         cases = self._cases(texts, choices)
-        probabilities = self._written(cases) if self.open_labels else self._chosen(cases, choices)
+        probabilities = self._probabilities(cases, choices)
         labels = [max(by_label, key=by_label.get) for by_label in probabilities]
         rationales = [None] * len(cases)
         if explain and self.objective.explains:
@@ -117,20 +119,44 @@ class Predictor:
             predictions.append(Prediction(label, by_label, rationale, confidence, abstained))
         return predictions
 
-    def explain_under(self, text: str, candidates: Sequence[str] = ()) -> dict[str, str]:
-        """The rationale that the model writes for `text` under each possible label.
+    def explain_under(
+        self, text: str, candidates: Sequence[str] = (), labels: Sequence[str] = ()
+    ) -> dict[str, str]:
+        """The rationale that the model writes for `text` under each possible label, or of `labels`.
 
         That is what it would say for another answer. Raises `R2DError` for a model whose rationale
-        does not depend on a label.
+        does not depend on a label, and for a label that is none of the case's.
         """
         if not self.explains_labels:
             advice = "ask predict for one" if self.open_labels else "load a run of R2D instead"
             raise R2DError(f"{self.title} writes no rationale for a given label: {advice}.")
         texts, given = self._with_options([text], [candidates])
         choices = self._choices(texts, given)
-        (labels,) = choices
-        cases = self._cases(texts, choices) * len(labels)
-        return dict(zip(labels, self._rationales(cases, labels), strict=True))
+        wanted = [self._known(label, choices[0]) for label in labels] or choices[0]
+        cases = self._cases(texts, choices) * len(wanted)
+        return dict(zip(wanted, self._rationales(cases, wanted), strict=True))
+
+    def explain_words(
+        self, text: str, candidates: Sequence[str] = (), label: str | None = None
+    ) -> list[Part]:
+        """What each word of `text` does for `label`, by default the decided one.
+
+        A word's weight is log p(label | text) - log p(label | text without the word), exact for any
+        backbone; a text of more than `occlusion.MOST_PARTS` words is weighed by its clauses. Of two
+        words that say the same, neither has much weight, as the other is left. Raises `R2DError`
+        for a label that is none of the case's.
+        """
+        texts, given = self._with_options([text], [candidates])
+        choices = self._choices(texts, given)
+        if label is None:
+            (by_label,) = self._probabilities(self._cases(texts, choices), choices)
+            label = max(by_label, key=by_label.get)
+        label = self._known(label, choices[0])
+        pieces = occlusion.parts(texts[0])
+        variants = [texts[0], *occlusion.without_each(pieces)]
+        cases = self._cases(variants, choices * len(variants))
+        whole, *rest = self._score(cases, [(label,)] * len(cases))[:, 0].tolist()
+        return [Part(piece, whole - score) for piece, score in zip(pieces, rest, strict=True)]
 
     @property
     def explains_labels(self) -> bool:
@@ -184,6 +210,21 @@ class Predictor:
         if not self.takes_candidates:
             return list(texts)
         return [prompts.case(text, each) for text, each in zip(texts, choices, strict=True)]
+
+    def _known(self, label: str, choices: Sequence[str]) -> str:
+        """The label as the model knows it; any text is one where labels are open."""
+        known = label if self.open_labels else canonical(label, choices)
+        if not known:
+            raise R2DError(
+                f"{listed([label])} is no label of this case: choose one of {listed(choices)}."
+            )
+        return known
+
+    def _probabilities(
+        self, cases: list[str], choices: list[tuple[str, ...]]
+    ) -> list[dict[str, float]]:
+        """The probability of each label of each case."""
+        return self._written(cases) if self.open_labels else self._chosen(cases, choices)
 
     def _chosen(self, cases: list[str], choices: list[tuple[str, ...]]) -> list[dict[str, float]]:
         """The probability of each label that a case's is chosen from."""

@@ -1,5 +1,6 @@
 """Measures of labels and rationales: each is per example or over a fixed label list, and signed."""
 
+from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 from importlib.metadata import version
@@ -14,7 +15,7 @@ from sacrebleu.metrics import BLEU
 
 from r2d.data.record import category, folded, positions
 from r2d.errors import R2DError
-from r2d.evaluation import stats
+from r2d.evaluation import stats, support
 from r2d.evaluation.bertscore import bert_score
 from r2d.recipes.settings import MetricSettings
 
@@ -116,25 +117,34 @@ def names_reason(reasons: Sequence[str], rationales: Sequence[str]) -> list[int 
     return hits
 
 
-def evaluate(predictions: list[dict], labels: Sequence[str], settings: MetricSettings) -> dict:
+def evaluate(
+    predictions: list[dict],
+    labels: Sequence[str],
+    settings: MetricSettings,
+    background: support.Background | None = None,
+) -> dict:
     """Every measure that `predictions` allow, each with a 95 % bootstrap interval over examples.
 
     Rationale measures appear when any rationale was written (a blank one then scores 0) and cover
     the examples that have a gold one; those of rationales given the gold label have the suffix
-    `_given_gold`. Consistency is the share of examples whose label from the rationale alone equals
-    the predicted one (the same invalid text twice is consistent), sufficiency the share whose label
-    from the rationale is the gold one (Reason2Decide-C, released code). With `labels` empty the
-    classes are the positions among each prediction's own `candidates`; without those either labels
-    are open: they are compared in `record.folded`, and what needs a label set is left out.
+    `_given_gold`. What a rationale supports (`agreement` with the decided label, also among right
+    and among wrong decisions; `follows_label` over every label that it was told) needs the
+    dataset's `background`. Consistency is the share of examples whose label from the rationale
+    alone equals the predicted one (the same invalid text twice is consistent), sufficiency the
+    share whose label from the rationale is the gold one (Reason2Decide-C, released code). With
+    `labels` empty the classes are the positions among each prediction's own `candidates`; without
+    those either labels are open: they are compared in `record.folded`, and what needs a label set
+    is left out.
 
-    Returns, ready for JSON, `n`, `labels`, `metrics` {name: {"value", "interval", "n"}},
-    `per_class_f1`, `confusion`, `signatures` and `per_example` (one entry per prediction, for
-    paired tests; `predicted` is None when invalid). Raises `R2DError` without predictions.
+    Returns, ready for JSON, `n`, `labels`, `metrics` {name: {"value", "interval", "n"}} with
+    `chance` where it is known, `per_class_f1`, `confusion`, `signatures`, `per_example` (one entry
+    per prediction, for comparisons; `predicted` is None when invalid), `reader` (what reads the
+    rationales, and its accuracy on gold ones) and `label_from_rationale` (counts). Raises
+    `R2DError` without predictions.
     """
     gold = [each["gold"] for each in predictions]
     predicted = [each["label"] for each in predictions]
     candidates = [each.get("candidates", ()) for each in predictions]
-    from_rationale = [each.get("label_from_rationale") for each in predictions]
     classes = labels or positions(candidates)
     if classes:
         result = _evaluate_labels(
@@ -144,13 +154,13 @@ def evaluate(predictions: list[dict], labels: Sequence[str], settings: MetricSet
             settings.resamples,
         )
     else:
-        gold, predicted, from_rationale = map(_all_folded, (gold, predicted, from_rationale))
+        gold, predicted = _all_folded(gold), _all_folded(predicted)
         result = _evaluate_open_labels(gold, predicted, settings.resamples)
     result["per_example"] = {"id": [each["id"] for each in predictions], **result["per_example"]}
-    _add_rationales(result, predictions, "", settings)
-    _add_rationales(result, predictions, "_given_gold", settings)
-    _add_measure(result, "consistency", _agree(from_rationale, predicted), settings.resamples)
-    _add_measure(result, "sufficiency", _agree(from_rationale, gold), settings.resamples)
+    _add_rationales(result, predictions, "", settings, background)
+    _add_rationales(result, predictions, "_given_gold", settings, background)
+    _add_support(result, predictions, settings.resamples, background)
+    _add_labels_from_rationales(result, predictions, gold, predicted, settings.resamples)
     return result
 
 
@@ -221,18 +231,120 @@ def _intervals(resamples: int) -> str:
 
 
 def _add_rationales(
-    result: dict, predictions: list[dict], suffix: str, settings: MetricSettings
+    result: dict,
+    predictions: list[dict],
+    suffix: str,
+    settings: MetricSettings,
+    background: support.Background | None,
 ) -> None:
     """Measures of the rationales under `"rationale" + suffix`, if any was written."""
-    rationales = [each.get("rationale" + suffix) or "" for each in predictions]
+    rationales = _texts(predictions, "rationale" + suffix)
     if not any(text.strip() for text in rationales):
         return
-    references = [each["rationale_gold"] for each in predictions]
+    references = _texts(predictions, "rationale_gold")
     if any(text.strip() for text in references):
         _add_similarity(result, references, rationales, suffix, settings)
-    reasons = [each.get("reason") or "" for each in predictions]
-    named = names_reason(reasons, rationales)
-    _add_measure(result, "names_reason" + suffix, named, settings.resamples)
+    facts = _texts(predictions, "facts")
+    if background and background.synthetic_triage and all(facts):
+        named = support.named(facts, rationales)
+    else:
+        named = {"names_reason": names_reason(_texts(predictions, "reason"), rationales)}
+    for name, values in named.items():
+        _add_measure(result, name + suffix, values, settings.resamples)
+
+
+def _add_support(
+    result: dict,
+    predictions: list[dict],
+    resamples: int,
+    background: support.Background | None,
+) -> None:
+    """Whether rationales are any, whose they are, and which label they support."""
+    rationales, references = _texts(predictions, "rationale"), _texts(predictions, "rationale_gold")
+    if not any(text.strip() for text in rationales):
+        return
+    degenerate = support.degenerate(references, rationales)
+    _add_measure(result, "degenerate", degenerate, resamples)
+    if background is None:
+        return
+    _add_measure(result, "copied", background.copied(rationales), resamples)
+    of_gold = fmean(background.copied(references))
+    result["signatures"]["copied"] = (
+        f"word for word a training rationale, as {of_gold:.1%} of the gold rationales are"
+    )
+    explained = [each for each in predictions if each["rationale_gold"].strip()]
+    if background.reader is None or not explained:
+        return
+    read = background.reader.labels
+    of_gold = read(_texts(explained, "rationale_gold"))
+    silence = None in of_gold  # what gold rationales may leave unsaid, others may
+    true = _known(support.agreement(_texts(explained, "gold"), of_gold, silence))
+    if not true:
+        return
+    result["reader"] = {"name": background.reader.name, "gold": fmean(true), "n": len(true)}
+    result["signatures"]["agreement"] = (
+        f"{background.reader.name}; it reads the label of {fmean(true):.1%} of {len(true)} gold "
+        "rationales"
+    )
+    _add_agreement(result, predictions, read, silence, resamples)
+    _add_forced_labels(result, predictions, read, silence, resamples)
+
+
+def _add_agreement(
+    result: dict, predictions: list[dict], read: support.Read, silence: bool, resamples: int
+) -> None:
+    """Do rationales support the label that their prompt named, be it the model's or the gold one?
+
+    A measure of right or of wrong decisions alone is in `metrics`, not in `per_example`.
+    """
+    decided = _texts(predictions, "label")
+    supported = read(_texts(predictions, "rationale"))
+    supports = support.agreement(decided, supported, silence)
+    _add_measure(result, "agreement", supports, resamples)
+    correct = result["per_example"]["correct"]
+    for name, hits in (("", (0, 1)), ("_right", (1,)), ("_wrong", (0,))):
+        part = [i for i, x in enumerate(supports) if x is not None and correct[i] in hits]
+        if part:
+            by_chance = support.chance([decided[i] for i in part], [supported[i] for i in part])
+            measured = _mean([supports[i] for i in part], resamples) | {"chance": by_chance}
+            result["metrics"][f"agreement{name}"] = measured
+    given_gold = _texts(predictions, "rationale_given_gold")
+    if any(given_gold):
+        supports = support.agreement(_texts(predictions, "gold"), read(given_gold), silence)
+        _add_measure(result, "agreement_given_gold", supports, resamples)
+
+
+def _add_forced_labels(
+    result: dict, predictions: list[dict], read: support.Read, silence: bool, resamples: int
+) -> None:
+    """The share of the labels that an explain prompt named which the text then supports.
+
+    A text that does not depend on the label supports one of a case's labels at most.
+    """
+    shares, chances = [], []
+    for each in predictions:
+        under = each.get("rationale_under", {})
+        follows = _known(support.agreement(list(under), read(list(under.values())), silence))
+        shares.append(fmean(follows) if follows else None)
+        chances += [1 / len(under)] if under else []
+    _add_measure(result, "follows_label", shares, resamples)
+    if "follows_label" in result["metrics"]:
+        result["metrics"]["follows_label"]["chance"] = fmean(chances)
+
+
+def _add_labels_from_rationales(
+    result: dict, predictions: list[dict], gold: list[str], predicted: list[str], resamples: int
+) -> None:
+    """Reason2Decide-C's measures, the chance level of each, and what labels they rest on."""
+    labels = [each.get("label_from_rationale") for each in predictions]
+    if not result["labels"]:
+        labels = _all_folded(labels)
+    for name, others in (("consistency", predicted), ("sufficiency", gold)):
+        _add_measure(result, name, _agree(labels, others), resamples)
+        if name in result["metrics"]:
+            result["metrics"][name]["chance"] = support.chance(others, labels)
+    if result["labels"] and any(labels):
+        result["label_from_rationale"] = dict(Counter(filter(None, labels)).most_common())
 
 
 def _add_similarity(
@@ -267,12 +379,22 @@ def _add_similarity(
     }
 
 
+def _known(values: list) -> list:
+    """The values of the examples that have one."""
+    return [value for value in values if value is not None]
+
+
 def _add_measure(result: dict, name: str, values: list, resamples: int) -> None:
     """A per-example measure, over the examples that have it, if any."""
-    present = [value for value in values if value is not None]
+    present = _known(values)
     if present:
         result["per_example"][name] = values
         result["metrics"][name] = _mean(present, resamples)
+
+
+def _texts(predictions: list[dict], key: str) -> list[str]:
+    """One text of every prediction, "" where it has none."""
+    return [each.get(key) or "" for each in predictions]
 
 
 def _mean(values: list, resamples: int) -> dict:

@@ -1,4 +1,4 @@
-"""Intervals and tests over test examples and seeds: every resampling is seeded."""
+"""Intervals of one run over its test examples, and over seeds: every resampling is seeded."""
 
 from collections.abc import Callable, Sequence
 
@@ -69,34 +69,6 @@ def f1_intervals(confusion: Sequence[Sequence[int]], resamples: int = 1000, seed
     }
 
 
-def paired(a: Sequence[float], b: Sequence[float], resamples: int = 9999, seed: int = 0) -> dict:
-    """Two-sided sign-flip permutation test that two methods have equal means on the same examples.
-
-    `a` and `b` hold one score per example, in the same order. Returns the mean `difference` a - b,
-    its bootstrap `interval` and `p` (exact when 2^n <= resamples). Raises `R2DError` unless both
-    have the same length, at least two.
-    """
-    _same_length(a, b)
-    differences = np.asarray(a, dtype=float) - np.asarray(b, dtype=float)
-    if not np.isfinite(differences).all():
-        raise R2DError(
-            "A paired test needs a score for every example: leave out the examples that have none."
-        )
-    test = stats.permutation_test(
-        (differences,),
-        np.mean,
-        permutation_type="samples",
-        n_resamples=resamples,
-        batch=_BLOCK,
-        rng=np.random.default_rng(seed),
-    )
-    return {
-        "difference": float(differences.mean()),
-        "interval": interval(differences, min(resamples, 1000), seed),
-        "p": float(test.pvalue),
-    }
-
-
 def holm(pvalues: Sequence[float]) -> list[float]:
     """P-values adjusted for their number by Holm's step-down method, in the order given."""
     if not len(pvalues):
@@ -135,12 +107,3 @@ def _f1(confusion: np.ndarray) -> np.ndarray:
 def _percentiles(values: np.ndarray) -> list[float]:
     """The central 95 % of resampled values."""
     return [float(x) for x in np.percentile(values, [2.5, 97.5])]
-
-
-def _same_length(*columns: Sequence) -> None:
-    lengths = sorted({len(column) for column in columns})
-    if len(lengths) > 1 or lengths[0] < 2:
-        raise R2DError(
-            f"A paired test needs the same two or more examples from each method, not {lengths} "
-            "of them."
-        )

@@ -31,7 +31,8 @@ frozen weights; decoding of validation and test is left out."""
 
 EARLIER = "earlier run"
 RUN = re.compile(r"(\S+) (\S+) seed (\d+)")
-LAST = ("06_automatic_metrics", "08_figures", "00_overview", "report")  # each after all before it
+TABLES, CURVES = "06_automatic_metrics", "10_when_rationales_help"
+LAST = (TABLES, CURVES, "08_figures", "00_overview", "report")  # after all runs
 
 
 @dataclass(frozen=True)
@@ -62,8 +63,11 @@ def whole(
     names += map(str, runs)
     names += ["05_zero_shot_llms"] if grid.with_llms(recipe, experiments) else []
     names += ["07_llm_judge"] if grid.judged(recipe, experiments) else []
+    left_out = set() if grid.in_tables(experiments) else {TABLES}
+    left_out |= set() if grid.with_curves(experiments) else {CURVES}
+    names += [name for name in LAST if name not in left_out]
     records = _Records(recipe, with_shipped)
-    return [records.expected(name) for name in (*names, *LAST)]
+    return [records.expected(name) for name in names]
 
 
 def until_done(seconds: Iterable[tuple[str, float]], at_a_time: int) -> float:

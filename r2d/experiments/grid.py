@@ -2,10 +2,13 @@
 
 from collections.abc import Sequence
 
-from r2d import paths, provenance
+from r2d import paths, provenance, recipes
 from r2d.errors import R2DError
+from r2d.experiments import directory
 from r2d.experiments.run import Run, training_code
 from r2d.recipes import Recipe
+
+CURVES = "E9"  # its datasets differ in size and noise; notebook 10 has tables of its own for it
 
 
 def chosen(recipe: Recipe, only: str) -> list[str]:
@@ -53,12 +56,51 @@ def with_starts(runs: Sequence[Run]) -> list[Run]:
     return list(dict.fromkeys([*runs, *(run.start for run in runs if run.start)]))
 
 
+def changed(recipe: Recipe, experiments: Sequence[str]) -> list[Run]:
+    """The runs of these experiments that differ from the shipped recipe's; none of that itself."""
+    shipped = as_shipped(recipe)
+    if recipe.profile == shipped.profile:
+        return []
+    return [
+        run
+        for run in runs(recipe, experiments)
+        if run.settings != getattr(before(shipped, run), "settings", None)
+    ]
+
+
+def as_shipped(recipe: Recipe) -> Recipe:
+    """The recipe as it was before it was changed."""
+    profile = recipe.profile.partition("+")[0]
+    return recipe if profile == recipe.profile else recipes.load(profile)
+
+
+def before(shipped: Recipe, run: Run) -> Run | None:
+    """The same run of the shipped recipe, if that has its dataset and method."""
+    if run.dataset not in shipped.datasets or run.method not in shipped.methods:
+        return None
+    return Run(shipped, run.dataset, run.method, run.seed)
+
+
 def notebook(recipe: Recipe, method: str) -> str:
     """The notebook that carries a method's runs."""
     objective = Run(recipe, "", method, 0).objective
     if objective is None or not recipe.methods[method].objective.startswith(("r2d", "stage1")):
         return "04_baselines"
     return "03_stage2" if objective.predicts else "02_stage1"
+
+
+def carried(recipe: Recipe) -> dict[str, list[str]]:
+    """The methods whose runs each notebook carries, none where the recipe has none."""
+    methods: dict[str, list[str]] = {"02_stage1": [], "03_stage2": [], "04_baselines": []}
+    for method in recipe.methods:
+        methods[notebook(recipe, method)].append(method)
+    return methods
+
+
+def executed(run: Run) -> str:
+    """What the executed notebook of a run is called: like its source, then as the run."""
+    source = notebook(run.recipe, run.method)
+    return f"{source}-{run.dataset}-{run.method}-seed{run.seed}"
 
 
 def titles(recipe: Recipe, name: str) -> list[str]:
@@ -74,6 +116,16 @@ def titles(recipe: Recipe, name: str) -> list[str]:
 def with_llms(recipe: Recipe, experiments: Sequence[str]) -> list[str]:
     """Those of the experiments that ask chat models for decisions (notebook 05)."""
     return [name for name in experiments if recipe.experiments[name].llms]
+
+
+def in_tables(experiments: Sequence[str]) -> list[str]:
+    """Those of the experiments that table 1 and its like are made of (notebook 06)."""
+    return [name for name in experiments if name != CURVES]
+
+
+def with_curves(experiments: Sequence[str]) -> list[str]:
+    """Those of the experiments whose results are learning curves (notebook 10)."""
+    return [name for name in experiments if name == CURVES]
 
 
 def judged(recipe: Recipe, experiments: Sequence[str]) -> list[str]:
@@ -111,6 +163,14 @@ def reporting_key(recipe: Recipe, *modules: str) -> str:
     folder = paths.PUBLISHED.parent
     files = [paths.PUBLISHED, *sorted(folder.glob("*.css")), *sorted(folder.glob("pages/*.md"))]
     return provenance.digest(recipe.fingerprint(), code, provenance.files(files))
+
+
+def before_key(recipe: Recipe, experiments: Sequence[str]) -> str:
+    """Changes when another of the runs that a changed recipe is compared with is finished."""
+    shipped = as_shipped(recipe)
+    twins = [before(shipped, run) for run in changed(recipe, experiments)]
+    keys = [directory.metrics_key(twin.folder) for twin in twins if twin]
+    return provenance.digest(keys)
 
 
 def _part(recipe: Recipe, experiments: Sequence[str], *fields: str) -> dict:

@@ -13,6 +13,8 @@ from r2d import paths
 from r2d.errors import R2DError
 from r2d.experiments import forkserver
 
+# The notebooks' kernel: an installation puts it into the environment's share/jupyter/kernels.
+KERNEL, SPECIFICATION = "r2d", Path(__file__).with_name("kernel")
 # papermill gives a default as Python source; the literals used here are YAML but for these.
 SAYS_ITSELF = ("R2DError", "AssertionError")  # sentences of ours, which quote no note
 CONSTANTS = {"True": "true", "False": "false", "None": "null"}
@@ -38,7 +40,7 @@ def execute(name: str, out: Path, parameters: dict[str, Any]) -> None:
             str(source),
             str(out),
             parameters,
-            kernel_name="python3",
+            kernel_name=KERNEL,
             kernel_manager_class=_kernels(folder),
             shutdown_kernel="immediate",  # it has nothing left to do, and takes seconds to say so
             cwd=str(paths.NOTEBOOKS),
@@ -95,15 +97,22 @@ def declared(source: Path) -> dict[str, Any]:
 
 def _kernels(folder: str) -> type:
     """What starts a notebook's kernel: forked where that is to be had, with sockets in `folder`."""
+    from jupyter_client.kernelspec import KernelSpec
     from jupyter_client.manager import AsyncKernelManager
 
     class Kernels(AsyncKernelManager):
         # Of kernels that start together two may be given one port, and the second dies: no ports.
         transport, ip = "ipc", f"{folder}/kernel"
 
+        @property
+        def kernel_spec(self) -> KernelSpec:
+            # The project's own, also where it is run without having been installed.
+            return KernelSpec.from_resource_dir(str(SPECIFICATION))
+
         def format_kernel_cmd(self, extra_arguments: list[str] | None = None) -> list[str]:
             # This environment's, not one of the user's of the same name.
             command = ["-m", "ipykernel_launcher", "-f", os.path.realpath(self.connection_file)]
+            command.append("--HistoryManager.enabled=False")  # which would keep notes in cells
             return [*forkserver.python(), *command, *(extra_arguments or [])]
 
     return Kernels

@@ -22,6 +22,7 @@ from r2d.recipes import Recipe
 from r2d.recipes.settings import DataSettings, LoraSettings
 
 if TYPE_CHECKING:
+    from r2d.evaluation.support import Background
     from r2d.experiments.job import Job
     from r2d.models.decode import Decoder
 
@@ -241,11 +242,22 @@ class Run:
         labels = directory.read_file(folder, directory.ENV)["labels"]
         measured = {}
         if predictions:
-            measured = metrics.evaluate(predictions, labels, self.recipe.metrics)
+            explained = any(each.get("rationale") for each in predictions)
+            background = self._background() if explained else None
+            measured = metrics.evaluate(predictions, labels, self.recipe.metrics, background)
             measured = metrics.rounded(measured)
         text = json.dumps({"key": self.key, **measured}, indent=1, allow_nan=False)
         paths.write(folder / directory.METRICS, text)
         hashes.record_again(folder, directory.METRICS)
+
+    def _background(self) -> "Background":
+        """What the measures of rationales need of the training data."""
+        from r2d.evaluation.support import Background
+
+        source = self.recipe.data(self.dataset, self.method)
+        loaded = data.load(self.dataset, source)
+        synthetic_triage = data.load_card(source.card).reader == "triage"
+        return Background(loaded.train, loaded.labels, synthetic_triage)
 
 
 def training_code() -> str:

@@ -16,8 +16,8 @@ NOTEBOOK = "09_your_dataset"
 NAME = "yours"  # what the dataset is called in the recipe
 FIELDS = ("question", "label", "rationale")
 LABELS, OPTIONS_FROM = f"datasets.{NAME}.labels", f"datasets.{NAME}.options_from"
-# Invented support tickets: where each was sent, and why.
-EXAMPLE = paths.CARDS / "example_tickets.csv"
+# 300 invented triage notes of `data.triage`: enough to learn something, too few to learn all.
+EXAMPLE = paths.CARDS / "example_notes.csv"
 TITLES = {"stage1": "Stage 1", "sft": "SFT", "r2d": "R2D"}
 TUNING_SUFFIXES = {"full": "", "lora": " (LoRA)", "qlora": " (QLoRA)"}
 
@@ -54,12 +54,13 @@ def read_table(
     rationale: str = "rationale",
     options_from: str | None = None,
     open_labels: bool = False,
+    to_learn: bool = True,
 ) -> Table:
     """The table in a file (CSV, TSV, JSON, JSONL, Parquet) or hub dataset.
 
     An empty `rationale` says that there is none. `options_from` is what stands before the options
     in a question; with `open_labels` a label may be any text. Raises `R2DError` for an absent file
-    or column, one column used twice, and labels that can't be learned.
+    or column, one column used twice, no label in any row and, `to_learn`, labels that can't be.
     """
     named = {"question": question, "label": label, "rationale": rationale}
     columns = {field: column for field, column in named.items() if column}
@@ -78,7 +79,9 @@ def read_table(
     file = Path(train_path).name
     if options_from:
         _expect_options(file, options_from, train)
-    _expect_learnable(file, columns["label"], train, open_labels)
+    _expect_labels(file, columns["label"], train)
+    if to_learn:
+        _expect_learnable(file, columns["label"], train, open_labels)
     digest = files.digest(files.find(path) for path in (train_path, test_path) if path)
     return Table(train_path, test_path, columns, train, test, digest, options_from, open_labels)
 
@@ -113,7 +116,7 @@ def recipe(
         raise R2DError(f"Tuning {tuning!r} is not known: choose full, lora or qlora.")
     shipped = recipes.load(profile)
     example = Path(table.train_file) == EXAMPLE
-    origin = "invented example tickets" if example else "your own data"
+    origin = "invented example notes" if example else "your own data"
     meaning = "; these numbers mean nothing" if profile == "smoke" else ""
     overrides = {
         "note": f"{profile} on {origin}, content {table.digest}{meaning}",
@@ -234,23 +237,27 @@ def _expect_options(file: str, marker: str, rows: list[dict[str, Any]]) -> None:
         )
 
 
+def _expect_labels(file: str, column: str, rows: list[dict[str, Any]]) -> None:
+    """Refuse a label column without a label."""
+    if any(map(raw_category, rows)):
+        return
+    if any(row["label"] for row in rows):
+        raise R2DError(
+            f"{file}: no row's label (column {column!r}) is among its own candidates: write the "
+            "option's text as the label, and the options as a list or with | between them; or "
+            "rename column 'candidates' if it is none."
+        )
+    raise R2DError(
+        f"{file}: column {column!r} is empty in every row: name the column that holds the labels."
+    )
+
+
 def _expect_learnable(
     file: str, column: str, rows: list[dict[str, Any]], open_labels: bool
 ) -> None:
     """Refuse a label column of which nothing can be learned."""
     labels = [label for label in map(raw_category, rows) if label]
     classes = {folded(label) for label in labels}
-    if not classes and any(row["label"] for row in rows):
-        raise R2DError(
-            f"{file}: no row's label (column {column!r}) is among its own candidates: write the "
-            "option's text as the label, and the options as a list or with | between them; or "
-            "rename column 'candidates' if it is none."
-        )
-    if not classes:
-        raise R2DError(
-            f"{file}: column {column!r} is empty in every row: name the column that holds the "
-            "labels."
-        )
     if len(classes) == 1 and "candidates" in rows[0]:
         raise R2DError(
             f"{file}: every row's label is its {classes.pop()}, so only that would be learned: "

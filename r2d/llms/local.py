@@ -24,7 +24,7 @@ from r2d.llms.types import Answer, Decoding, Keep, Message
 from r2d.method.loss import IGNORE, token_losses
 from r2d.models import assets
 from r2d.models.backbone import DecoderOnly, by_length, pad, positions
-from r2d.models.load import four_bits
+from r2d.models.load import count_parameters, four_bits
 from r2d.recipes.settings import LlmSettings
 
 SHORTEST_OPENING = 16  # tokens; a shorter common start is not worth a reading of its own
@@ -281,7 +281,7 @@ _LOADED: dict[tuple, LocalLlm] = {}  # at most one, which several chats of a not
 
 
 def load_llm(settings: LlmSettings) -> LocalLlm:
-    """The model, read once; another model in memory is let go first.
+    """The model, read once, and torch's threads for it; another in memory is let go first.
 
     Raises `R2DError` for a model that can't be had or has no chat template.
     """
@@ -289,6 +289,7 @@ def load_llm(settings: LlmSettings) -> LocalLlm:
     if key not in _LOADED:
         _LOADED.clear()
         _LOADED[key] = _read(settings)
+    env.choose_threads(count_parameters(_LOADED[key].model)["parameters"])
     return _LOADED[key]
 
 

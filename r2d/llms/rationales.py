@@ -15,6 +15,7 @@ from r2d.llms.ask import ask_all, template
 from r2d.llms.chat import Chat
 
 FEWEST_WORDS, MOST_WORDS = 5, 120
+TRUTH = ("reason", "kind", "facts")  # what the records of synthetic notes have
 
 
 @dataclass(frozen=True)
@@ -94,6 +95,7 @@ def save(records: Sequence[Record], rationales: Rationales, file: Path) -> int:
         }
         if record.candidates:
             row["candidates"] = record.candidates
+        row |= {name: getattr(record, name) for name in TRUTH if getattr(record, name)}
         rows.append(row)
     file.parent.mkdir(parents=True, exist_ok=True)
     paths.write_lines(file, rows)

@@ -65,7 +65,7 @@ def ask(recipe: Recipe, name: str, llm: str, chat: Chat) -> pd.DataFrame:
         predictions.append(predicted | {"rationale": rationale, "label_scored": label})
     measured = {"answer": metrics.evaluate(predictions, dataset.labels, recipe.metrics)}
     if any(likeliest):
-        scored = _labels_only(predictions, "label_scored")
+        scored = labels_only(predictions, "label_scored")
         measured["scored"] = metrics.evaluate(scored, dataset.labels, recipe.metrics)
     _write(recipe, name, llm, predictions, measured, replies, chat.totals.since(before))
     row = {
@@ -145,7 +145,7 @@ def _tuned_row(
     measured = []
     for each in finished:
         predictions = [row for row in each["predictions"] if row["id"] in ids]
-        labels = _labels_only(predictions, "label")
+        labels = labels_only(predictions, "label")
         measured.append(metrics.evaluate(labels, dataset.labels, recipe.metrics))
     return {
         "dataset": dataset.name,
@@ -212,11 +212,11 @@ def _fields(record: Record, labels: Sequence[str]) -> dict:
     return {"question": record.question, "labels": list(labels)}
 
 
-def _labels_only(predictions: Sequence[dict], key: str) -> list[dict]:
-    """Predictions whose label is in `key`, without their rationales."""
-    names = ("id", "gold", "rationale_gold", "reason")
+def labels_only(predictions: Sequence[dict], key: str) -> list[dict]:
+    """Predictions whose label is in `key`, without their rationales; what is true of them stays."""
+    names = ("id", "gold", "rationale_gold", "reason", "kind", "facts")
     return [
-        {name: each[name] for name in names} | {"label": each[key], "rationale": ""}
+        {name: each[name] for name in names if name in each} | {"label": each[key], "rationale": ""}
         for each in predictions
     ]
 

@@ -151,7 +151,7 @@ def loss(model: Model, batch: Batch, objective: Objective, step: int, steps: int
                 nll = model.nll("label", _at(part, predict), _at(part, labels))
                 yield [Term("label", a, nll, batch.tokens["label"])]
             part = [k for k in part if rationales[k]]
-            if part and c:
+            if part and c and any(_at(part, prompted)):  # an empty label can't be read back
                 texts = _at(part, explain), _at(part, rationales), _at(part, prompted)
                 nll, back = model.read_back(*texts, schedules.gumbel_temperature(step, steps))
                 yield [

@@ -1,5 +1,6 @@
 """Decoding: a label from the predict prompt, then a rationale whose prompt carries *that* label."""
 
+import random
 from array import array
 from collections.abc import Callable, Iterable, Sequence
 from itertools import islice
@@ -14,6 +15,8 @@ from r2d.method.loss import IGNORE, token_losses
 from r2d.method.objective import Objective
 from r2d.models import backbone
 from r2d.models.backbone import Backbone, Rows, by_length, pad
+
+PROBED = 360  # prompts that name each label of a case in turn: 60 cases of six labels
 
 
 @torch.no_grad()
@@ -229,12 +232,13 @@ class Decoder:
     ) -> None:
         """Add to explained predictions what only measures need.
 
-        That is the rationale under the gold label (exposure bias, where the prompt names a label)
-        and the label predicted from the rationale alone (consistency and sufficiency,
-        Reason2Decide-C).
+        That is, where the prompt names a label, the rationale under the gold one (exposure bias)
+        and, for as many cases as `PROBED` prompts allow, under each label; and the label predicted
+        from the rationale alone (consistency and sufficiency, Reason2Decide-C).
         """
         if objective.names_label:
             self._add_rationales_given_gold(records, predictions)
+            self._add_rationales_under_each_label(records, predictions)
         alone = [
             prompts.predict(prompts.case(each["rationale"], record.candidates))
             for record, each in zip(records, predictions, strict=True)
@@ -258,6 +262,29 @@ class Decoder:
         texts = self.rationales([prompts.explain(r.text, r.label) for r, _ in wrong])
         for (_, each), text in zip(wrong, texts, strict=True):
             each["rationale_given_gold"] = text
+
+    def _add_rationales_under_each_label(
+        self, records: Sequence[Record], predictions: list[dict]
+    ) -> None:
+        """Of the same cases for every model of a dataset; open labels have no others to try."""
+        choices = self.choices(records)
+        most = max(map(len, choices), default=0)
+        if not most:
+            return
+        cases = min(len(records), max(1, PROBED // most))
+        probed = sorted(random.Random(0).sample(range(len(records)), cases))
+        for i in probed:
+            own = {predictions[i]["label"]: predictions[i]["rationale"]}
+            predictions[i]["rationale_under"] = {label: own.get(label) for label in choices[i]}
+        asked = [
+            (i, label)
+            for i in probed
+            for label, text in predictions[i]["rationale_under"].items()
+            if text is None
+        ]
+        texts = self.rationales([prompts.explain(records[i].text, label) for i, label in asked])
+        for (i, label), text in zip(asked, texts, strict=True):
+            predictions[i]["rationale_under"][label] = text
 
     def label_fault(self, records: Sequence[Record]) -> tuple[int, str] | None:
         """The first record whose label this model can never write, and why; None without one."""
@@ -304,6 +331,8 @@ def prediction(record: Record, text: str, labels: Sequence[str]) -> dict:
         "rationale_gold": record.rationale,
         "rationale": "",
         "reason": record.reason,
+        "kind": record.kind,
+        "facts": record.facts,
     }
     if record.candidates:
         row["candidates"] = list(record.candidates)

@@ -27,7 +27,7 @@ from r2d.recipes.settings import (
     ZeroShotSettings,
 )
 
-SANITY_ROWS = ("majority", "tfidf")
+SANITY_ROWS = ("majority", "tfidf", "rule", "rule-no-negation", "rule-no-modifiers")
 NAMED = ("datasets", "methods", "llms", "experiments")
 # What stands beside the datasets' folders in `runs/<profile>/`.
 TAKEN = ("figures", "logs", "notebooks", "report", "results")

@@ -20,10 +20,12 @@ class DataSettings(Settings):
     """Which records a dataset gives, and what it changes in training.
 
     Sizes of `None` are the card's usual ones. Of rows without a rationale, `missing_rationale:
-    label only` has the label learned alone. `options_from` is what stands before a question's own
-    options (`Answer Choices:`), which become its candidates; with `labels: open` a label is any
-    text of at most `max_label_tokens`, of which accuracy alone is measured. An `optional` dataset
-    is left out where its files are not there; `methods` and `seeds` narrow the experiments on it.
+    label only` has the label learned alone. `difficulty`, `noise` and `topics` are the synthetic
+    notes' (`r2d.data.triage.generate`); noise is in what is learned from, never in test.
+    `options_from` is what stands before a question's own options (`Answer Choices:`), which become
+    its candidates; with `labels: open` a label is any text of at most `max_label_tokens`, of which
+    accuracy alone is measured. An `optional` dataset is left out where its files are not there;
+    `methods` and `seeds` narrow the experiments on it.
     """
 
     card: str
@@ -33,6 +35,8 @@ class DataSettings(Settings):
     rationale: str = "rationale"
     seed: int = 0
     difficulty: float = Field(0.5, ge=0, le=1)
+    noise: float = Field(0.0, ge=0, le=1)
+    topics: int | None = Field(None, gt=0)
     split: Literal["official", "paper", "random"] = "random"
     path: str | None = None
     test_path: str | None = None
@@ -103,8 +107,9 @@ class MethodSettings(Settings):
     """What one row of the results table is: an objective, a tuning and where it starts.
 
     `objective` names an entry of `r2d.method.objective.OBJECTIVES`, or a sanity row (`majority`,
-    `tfidf`). `init` names the method whose finished run of the same dataset and seed gives the
-    first weights. `rationale` names the rationale source where it is not the dataset's.
+    `tfidf`, and the synthetic notes' `rule`, whole or in part). `init` names the method whose
+    finished run of the same dataset and seed gives the first weights. `rationale` names the
+    rationale source where it is not the dataset's.
     `objective_overrides` and `train` change single values of the objective and of the training
     settings.
     """

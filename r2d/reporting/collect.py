@@ -1,6 +1,7 @@
 """From finished runs to rows: every number is read from a run directory, never typed."""
 
 import math
+from collections import defaultdict
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -10,7 +11,10 @@ from r2d import hashes, paths
 from r2d.data.describe import OPEN
 from r2d.experiments.run import Run
 from r2d.recipes import Recipe
+from r2d.reporting import comparisons, undertrained
 
+INTERVALS = {"macro_f1": "macro_f1", "accuracy": "correct"}  # by their column of `per_example`
+INTERVALS |= {name: name for name in comparisons.RATIONALES}
 NOTE = {"title": str, "synthetic": bool, "source": str, "counts": {str: int}}
 
 
@@ -28,14 +32,30 @@ def data_file(recipe: Recipe, name: str) -> Path:
 def runs(chosen: Sequence[Run]) -> pd.DataFrame:
     """One row a run: its names, every measure with its interval over examples, and what it cost.
 
-    Times are in seconds, memory in MB. A run without the measure, or without training, has an
-    empty cell. Raises `R2DError` naming a run that is not finished.
+    Times are in seconds, memory in MB; `device` is cpu or cuda. A run without the measure, or
+    without training, has an empty cell. `<measure>_method_low` and `_method_high` are the interval
+    of the method's mean over these runs, seeds and examples random (`comparisons.interval`), of the
+    measures that are compared. Raises `R2DError` naming a run that is not finished.
     """
-    return pd.DataFrame([_row(run) for run in chosen])
+    rows, measured = [], defaultdict(list)
+    for run in chosen:
+        finished = run.read()
+        rows.append(_row(run, finished))
+        if finished["metrics"].get("metrics"):
+            measured[run.dataset, run.method].append(finished["metrics"])
+    intervals = {names: _method_intervals(metrics) for names, metrics in measured.items()}
+    return pd.DataFrame([row | intervals.get((row["dataset"], row["method"]), {}) for row in rows])
 
 
-def _row(run: Run) -> dict:
-    finished = run.read()
+def _method_intervals(measured: Sequence[dict]) -> dict:
+    cells = {}
+    for name, column in INTERVALS.items():
+        low, high = comparisons.interval(measured, column) or (math.nan, math.nan)
+        cells |= {f"{name}_method_low": low, f"{name}_method_high": high}
+    return cells
+
+
+def _row(run: Run, finished: dict) -> dict:
     env = finished["env"]
     training = env.get("training", {})
     cases = env["test_cases"]
@@ -53,10 +73,14 @@ def _row(run: Run) -> dict:
     for name, measure in finished["metrics"].get("metrics", {}).items():
         row[name] = measure["value"]
         row[f"{name}_low"], row[f"{name}_high"] = measure["interval"] or (None, None)
+        if "chance" in measure:
+            row[f"{name}_chance"] = measure["chance"]
     for name in ("parameters", "trainable", "peak_memory_mb"):
         row[name] = env.get(name)
     for name in ("steps", "best_step", "seconds", "seconds_per_step", "cpu_seconds_per_step"):
         row[name] = training.get(name)
+    row["undertrained"] = undertrained.still_climbing(finished["log"])
+    row["device"] = env.get("kind")
     row["seconds_per_case"] = env["test_seconds"] / cases if cases else None
     alone = env.get("latency", {}).get(env.get("engine"), {})
     for name in ("median", "p95"):
@@ -110,8 +134,17 @@ def confusion(run: Run) -> pd.DataFrame:
 
 
 def signatures(chosen: Sequence[Run]) -> dict[str, str]:
-    """Every measure's signature, as the runs recorded it."""
-    recorded: dict[str, str] = {}
+    """Every measure's signature as the runs recorded it, with the dataset where they differ."""
+    recorded: dict[str, dict[str, None]] = {}
+    datasets: dict[str, str] = {}
     for run in chosen:
-        recorded |= run.read()["metrics"].get("signatures", {})
-    return recorded
+        for name, signature in run.read()["metrics"].get("signatures", {}).items():
+            recorded.setdefault(name, {})[signature] = None
+            datasets[signature] = run.dataset
+    return {
+        name: "; ".join(
+            signature if len(found) == 1 else f"on {datasets[signature]}: {signature}"
+            for signature in found
+        )
+        for name, found in recorded.items()
+    }

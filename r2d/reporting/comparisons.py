@@ -1,86 +1,297 @@
-"""Is a difference real? Paired tests on the same test cases, and what they say in words."""
+"""Do methods differ? The reference against every other, on three measures, and that in words."""
 
 from collections.abc import Sequence
+from functools import lru_cache
+from statistics import fmean
 
+import numpy as np
 import pandas as pd
 
 from r2d.errors import R2DError
-from r2d.evaluation import stats
+from r2d.evaluation import comparison
+from r2d.evaluation.comparison import LEVEL, Parts, Scores
 from r2d.experiments.run import Run
+from r2d.method.objective import OBJECTIVES
 from r2d.recipes import Recipe
+from r2d.reporting.tables import INFLATED, MEASURES, unlearned
+
+RATIONALES = ("agreement", "names_reason")  # compared beside macro-F1, or open labels' accuracy
+TOLD_APART = "Told apart"  # the heading under which every experiment's clear differences stand
+WANTED = 0.03  # the difference, 3 points, whose power is told
+MORE_RUNS = (5, 10)
 
 
 def compare(
     runs: Sequence[Run], dataset: str, against: Sequence[str], reference: str
 ) -> pd.DataFrame:
-    """Paired permutation tests of accuracy, `reference` minus each other method, Holm-corrected.
+    """Tests of `reference` minus each other method; seeds and examples are random in them.
 
-    An example's value is its mean correctness over seeds, so examples, not seeds times examples,
-    are the sample. Raises `R2DError` for a method without a run.
+    A row a measure and method, as `comparison.compare` and `corrected` give it: p and interval are
+    corrected by Holm's method for the methods compared on one measure. `runs` is the smaller number
+    of runs: with one the row is about two models and says nothing about the methods. `degenerate`
+    is the share of such rationales, the larger of the two. Raises `R2DError` for a method without a
+    run.
     """
-    ours = _correctness(runs, dataset, reference)
-    seeds = sum((run.dataset, run.method) == (dataset, reference) for run in runs)
-    rows = []
-    for method in against:
-        theirs = _correctness(runs, dataset, method)
-        shared = ours.index.intersection(theirs.index)
-        test = stats.paired(ours[shared], theirs[shared])
-        low, high = test["interval"]
-        rows.append(
-            {
-                "dataset": dataset,
-                "method": reference,
-                "against": method,
-                "seeds": seeds,
-                "difference": test["difference"],
-                "p": test["p"],
-                "low": low,
-                "high": high,
-            }
-        )
-    adjusted = stats.holm([row["p"] for row in rows]) if rows else []
-    return pd.DataFrame([row | {"p_holm": p} for row, p in zip(rows, adjusted, strict=True)])
+    read = {method: _read(runs, dataset, method) for method in (reference, *against)}
+    tables = []
+    for measure in measures(read[reference]):
+        others = [name for name in against if measure in measures(read[name])]
+        if others:
+            tests = [test(read[reference], read[name], measure) for name in others]
+            tables.append(_table(dataset, reference, others, measure, tests))
+    table = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
+    shares = {method: _degenerate(metrics) for method, metrics in read.items()}
+    if len(table):
+        pairs = zip(table["method"], table["against"], strict=True)
+        table["degenerate"] = [max(shares[a], shares[b]) for a, b in pairs]
+    return table
+
+
+def measures(metrics: Sequence[dict]) -> list[str]:
+    """The measures that methods are compared on, of those that all these metrics have."""
+    label = "macro_f1" if metrics[0]["labels"] else "correct"
+    return [name for name in (label, *RATIONALES) if _has(metrics, name)]
+
+
+def test(ours: Sequence[dict], theirs: Sequence[dict], measure: str) -> dict:
+    """The comparison of two methods' metrics on a measure, over the cases that all runs have."""
+    runs, drawn = _shared([*ours, *theirs])
+    parts = (runs[: len(ours)], runs[len(ours) :])
+    scores = [_scores(part, ours[0]["labels"], measure, drawn) for part in parts]
+    return comparison.compare(*scores, len(runs[0]))
+
+
+def _shared(metrics: Sequence[dict]) -> tuple[list[pd.DataFrame], np.ndarray]:
+    """Every run's values of the cases that all have, and how often resamples draw those."""
+    runs = [pd.DataFrame(each["per_example"]).set_index("id") for each in metrics]
+    shared = runs[0].index
+    for each in runs[1:]:
+        shared = shared.intersection(each.index, sort=False)
+    return [each.loc[shared] for each in runs], _drawn(len(shared))
+
+
+@lru_cache(maxsize=1)
+def _drawn(cases: int) -> np.ndarray:
+    """`comparison.resample`, which is the same for every comparison of as many cases."""
+    return comparison.resample(cases)
+
+
+def _scores(
+    runs: Sequence[pd.DataFrame], labels: Sequence[str], measure: str, drawn: np.ndarray
+) -> Scores:
+    """One method's scores on a measure, by run and over resamples."""
+    if measure == "macro_f1":
+        predicted = [each["predicted"] for each in runs]
+        return comparison.macro_f1_scores(runs[0]["gold"], predicted, labels, drawn)
+    return comparison.mean_scores([each[measure] for each in runs], drawn)
 
 
 def with_reference(recipe: Recipe, frame: pd.DataFrame, runs: Sequence[Run]) -> pd.DataFrame:
     """`compare` of the recipe's reference with every other method of `frame`, dataset by dataset.
 
-    A dataset without the reference is left out. `frame` has a row a run of `runs`.
+    The synthetic notes' rule is a bound and no method, so it is not compared. A dataset without the
+    reference, and one on which no network learned to decide, is left out. `frame` has a row a run
+    of `runs`.
     """
     tests = []
+    left_out = unlearned(frame, recipe)
     for dataset, rows in frame.groupby("dataset", sort=False):
         methods = list(dict.fromkeys(rows["method"]))
-        others = [method for method in methods if method != recipe.reference]
-        if recipe.reference in methods and others:
+        others = [m for m in methods if m != recipe.reference and not is_bound(recipe, m)]
+        if recipe.reference in methods and others and dataset not in left_out:
             tests.append(compare(runs, dataset, others, recipe.reference))
     return pd.concat(tests, ignore_index=True) if tests else pd.DataFrame()
 
 
-def sentences(recipe: Recipe, tests: pd.DataFrame) -> list[str]:
-    """Every comparison in words; a difference inside its noise is said to be one."""
-    return [_sentence(recipe, row) for _, row in tests.iterrows()]
+def is_bound(recipe: Recipe, method: str) -> bool:
+    """Whether a method's row is the synthetic notes' own rule, whole or with a part left out."""
+    return recipe.methods[method].objective.startswith("rule")
 
 
-def _sentence(recipe: Recipe, row: pd.Series) -> str:
-    a = recipe.methods[row["method"]].title
-    b = recipe.methods[row["against"]].title
-    around = f"95 % interval {100 * row['low']:+.1f} to {100 * row['high']:+.1f}"
-    size = f"{100 * row['difference']:+.1f} points of accuracy ({around})"
-    where = f"{row['dataset']} ({row['seeds']:.0f} seed{'s' if row['seeds'] > 1 else ''})"
-    corrected = f"corrected p = {row['p_holm']:.2g}"
-    if row["p_holm"] >= 0.05:
-        return f"{a} and {b} can't be told apart on {where}: {size}, {corrected}."
+def interval(measured: Sequence[dict], measure: str) -> list[float] | None:
+    """95 % interval of a method's mean score in [0, 1], seeds and examples random, as in `compare`.
+
+    `measured` are the metrics of its runs; of one run it is that model's, over examples. None where
+    a run has not the measure, or too few examples.
+    """
+    if not _has(measured, measure) or len(measured[0]["per_example"]["id"]) < 2:
+        return None
+    runs, drawn = _shared(measured)
+    found = _scores(runs, measured[0]["labels"], measure, drawn)
+    nothing = comparison.Scores(np.zeros_like(found.by_run), np.zeros_like(found.resampled))
+    test = comparison.compare(found, nothing, len(runs[0]))
+    (alone,) = comparison.corrected([test])
+    return [max(0.0, alone["low"]), min(1.0, alone["high"])]
+
+
+def verdict(recipe: Recipe, tests: pd.DataFrame, dataset: str) -> str:
+    """What the tests on labels found on a dataset, in one short sentence, for a figure's title."""
+    rows = tests[tests["dataset"] == dataset] if len(tests) else tests
+    rows = rows[~rows["measure"].isin(RATIONALES)] if len(rows) else rows
+    if rows.empty:
+        return ""
+    reference = recipe.methods[rows["method"].iloc[0]].title
+    name = _name(rows["measure"].iloc[0])
+    if (rows["runs"] < 2).all():
+        return f"{name[0].upper()}{name[1:]} on {dataset}, one run each: models, not methods"
+    clear = (rows["runs"] > 1) & (rows["p_holm"] < LEVEL)
+    parts = []
+    for words, chosen in (
+        ("beats", clear & (rows["difference"] > 0)),
+        ("is beaten by", clear & (rows["difference"] < 0)),
+        ("can't be told apart from", ~clear),
+    ):
+        if chosen.any():
+            named = [recipe.methods[method].title for method in rows.loc[chosen, "against"]]
+            parts.append(f"{words} {'; '.join(named)}")
+    return f"By {name} on {dataset} {reference} {'. It '.join(parts)}"
+
+
+def told_apart(recipe: Recipe, tests: pd.DataFrame) -> list[str]:
+    """A sentence for each difference of methods, largest first, that corrected tests tell apart.
+
+    Those from rows that no network was trained for come last: they are expected.
+    """
+    if tests.empty:
+        return []
+    found = tests[(tests["runs"] > 1) & (tests["p_holm"] < LEVEL)]
+    untrained = [recipe.methods[name].objective not in OBJECTIVES for name in found["against"]]
+    found = found.assign(untrained=untrained, size=-found["difference"].abs())
+    found = found.sort_values(["untrained", "size"], kind="stable")
+    return [_told_apart(recipe, row) for _, row in found.iterrows()]
+
+
+def the_rest(recipe: Recipe, tests: pd.DataFrame) -> list[str]:
+    """The other comparisons, a line a dataset; one of single runs says that it is."""
+    if tests.empty:
+        return []
+    left = tests[(tests["runs"] < 2) | (tests["p_holm"] >= LEVEL)]
+    lines = []
+    for (dataset, single), rows in left.groupby(["dataset", left["runs"] < 2], sort=False):
+        reference = recipe.methods[rows["method"].iloc[0]].title
+        differences = []
+        for against, measured in rows.groupby("against", sort=False):
+            each = ", ".join(_difference(row) for _, row in measured.iterrows())
+            differences.append(f"{recipe.methods[against].title} ({each})")
+        listed = "; ".join(differences)
+        cases = f"{rows['cases'].iloc[0]:.0f} cases"
+        if single:
+            lines.append(
+                f"One run each on {dataset}, {cases}, says nothing about the methods. {reference} "
+                f"minus each other model, with 95 % intervals over cases: {listed}."
+            )
+        else:
+            lines.append(
+                f"{reference} can't be told apart on {dataset} ({_runs(rows.iloc[0])}, {cases}; "
+                f"corrected 95 % intervals) from {listed}."
+            )
+    return lines
+
+
+def add_findings(
+    findings: dict[str, list[str]], name: str, recipe: Recipe, tests: pd.DataFrame
+) -> list[str]:
+    """Add an experiment's comparisons to the findings, those told apart under that heading.
+
+    Returns the sentences that were added.
+    """
+    found = [f"{name}: {sentence}" for sentence in told_apart(recipe, tests)]
+    rest = the_rest(recipe, tests)
+    findings.setdefault(TOLD_APART, []).extend(found)
+    findings.setdefault(name, []).extend(rest)
+    return found + rest
+
+
+def power(tests: pd.DataFrame) -> list[str]:
+    """How often a true difference of 3 points of macro-F1 would be told apart, by simulation.
+
+    From the variances over seeds and examples that the comparisons found, each averaged over those
+    of methods which vary over seeds. Nothing is said where there are none.
+    """
+    if tests.empty:
+        return []
+    known = tests[(tests["measure"] == "macro_f1") & (tests["runs"] > 1)]
+    known = known[(known["seeds"] > 0) & (known["seeds_against"] > 0)]
+    if known.empty:
+        return []
+    dataset = known["dataset"].iloc[0]
+    rows = known[known["dataset"] == dataset]
+    runs, cases = int(rows["runs"].iloc[0]), int(rows["cases"].iloc[0])
+    seeds = (rows["seeds"].mean(), rows["seeds_against"].mean())
+    parts = Parts(seeds, rows["examples"].mean(), (runs, runs), cases)
+    family = sum((tests["dataset"] == dataset) & (tests["measure"] == "macro_f1"))
+    shares = {n: comparison.power(parts, WANTED, n, family) for n in (runs, *MORE_RUNS)}
+    more = ", ".join(f"{n} runs: {shares[n]:.0%}" for n in MORE_RUNS if n > runs)
+    return [
+        f"Power: with {runs} runs a method and {cases} cases of {dataset}, a true "
+        f"difference of {100 * WANTED:.0f} points of macro-F1 would be told apart in "
+        f"{shares[runs]:.0%} of such experiments ({more}), by simulation from the variances found "
+        f"here, corrected for {family} comparisons."
+    ]
+
+
+def _told_apart(recipe: Recipe, row: pd.Series) -> str:
+    ours, theirs = (recipe.methods[row[name]].title for name in ("method", "against"))
     verb = "beats" if row["difference"] > 0 else "is beaten by"
-    return f"{a} {verb} {b} on {where}: {size}, {corrected}."
+    return (
+        f"{ours} {verb} {theirs} on {row['dataset']}: {_difference(row)}, corrected 95 % interval, "
+        f"corrected p = {row['p_holm']:.2g} ({_runs(row)}, {row['cases']:.0f} cases)."
+    )
 
 
-def _correctness(runs: Sequence[Run], dataset: str, method: str) -> pd.Series:
-    """Mean correctness over a method's seeds, one value an example, by its id."""
+def _difference(row: pd.Series) -> str:
+    """A difference in points with its interval, and what inflates a rationale's score."""
+    name = _name(row["measure"])
+    size = f"{name} {100 * row['difference']:+.1f}"
+    if pd.notna(row["low"]):
+        size += f" [{100 * row['low']:+.1f}, {100 * row['high']:+.1f}]"
+    if row["measure"] in RATIONALES and row["degenerate"] >= INFLATED:
+        size += f" ({row['degenerate']:.0%} degenerate rationales)"
+    return size
+
+
+def _runs(row: pd.Series) -> str:
+    return f"{row['runs']:.0f} runs a method"
+
+
+def _name(measure: str) -> str:
+    """A measure's name inside a sentence."""
+    title = MEASURES["accuracy" if measure == "correct" else measure]
+    return title[0].lower() + title[1:]
+
+
+def _table(
+    dataset: str, reference: str, others: Sequence[str], measure: str, tests: Sequence[dict]
+) -> pd.DataFrame:
+    """The tests of one measure as rows, corrected together."""
+    rows = []
+    for name, test in zip(others, comparison.corrected(tests), strict=True):
+        parts = test.pop("parts")
+        seeds, seeds_against = parts.seeds
+        rows.append(
+            {"dataset": dataset, "method": reference, "against": name, "measure": measure}
+            | {"runs": min(parts.runs), "cases": parts.cases}
+            | test
+            | {"seeds": seeds, "seeds_against": seeds_against, "examples": parts.examples}
+        )
+    return pd.DataFrame(rows)
+
+
+def _has(metrics: Sequence[dict], measure: str) -> bool:
+    column = "predicted" if measure == "macro_f1" else measure
+    return all(column in each["per_example"] for each in metrics)
+
+
+def _degenerate(metrics: Sequence[dict]) -> float:
+    """The mean share of degenerate rationales over a method's runs; 0 for one that writes none."""
+    return fmean(each["metrics"].get("degenerate", {"value": 0.0})["value"] for each in metrics)
+
+
+def _read(runs: Sequence[Run], dataset: str, method: str) -> list[dict]:
+    """The metrics of a method's runs on a dataset."""
     chosen = [run for run in runs if (run.dataset, run.method) == (dataset, method)]
     if not chosen:
         raise R2DError(
             f"There is no run of {method} on {dataset} to compare; add it to the experiment."
         )
-    examples = [run.read()["metrics"]["per_example"] for run in chosen]
-    seeds = [pd.Series(each["correct"], index=each["id"], dtype=float) for each in examples]
-    return pd.concat(seeds, axis=1).mean(axis=1)
+    return [run.read()["metrics"] for run in chosen]

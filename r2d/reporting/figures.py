@@ -1,13 +1,16 @@
 """Figures of the main comparison (1), of single runs and of training (7)."""
 
+from collections.abc import Sequence
+
 import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import LogFormatter, MaxNLocator
+from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from r2d.recipes import Recipe
-from r2d.reporting import tables
+from r2d.reporting import comparisons, tables
+from r2d.reporting.kinds import ALL
 from r2d.reporting.theme import (
     BLUE,
     GREEN,
@@ -25,43 +28,120 @@ from r2d.reporting.theme import (
 )
 
 
-def main_result(frame: pd.DataFrame, recipe: Recipe, dataset: str) -> Figure:
-    """Figure 1a: macro-F1, BERTScore and reason share of every method, seeds as dots.
+def main_result(
+    frame: pd.DataFrame, tests: pd.DataFrame, kinds: pd.DataFrame, recipe: Recipe, dataset: str
+) -> Figure:
+    """Figure 1a: how well every method decides, by how much from the reference, and which cases.
 
-    Published macro-F1 of the same dataset stands below, hollow and with its mark.
+    `tests` are `comparisons.with_reference` and `kinds` `kinds.by_kind`, without rows where the
+    kinds of cases are not known. The majority class, and of synthetic notes the rule, are lines.
     """
     rows = frame[frame["dataset"] == dataset]
-    measures = with_values(rows, "macro_f1", "bertscore_f1", "names_reason")
-    if "macro_f1" not in measures:  # labels are open
-        measures.insert(0, "accuracy")
-    methods = list(dict.fromkeys(rows["method"]))
-    known = tables.published()
-    known = known[(known["dataset"] == dataset) & (known["measure"] == "macro_f1")]
-    places = len(methods) + len(known)
-    figure, axes = panels(1, len(measures), height=0.32 * places + 1.3, sharey=True)
-    for axis, measure in zip(axes, measures, strict=True):
+    measure = "macro_f1" if rows["macro_f1"].notna().any() else "accuracy"
+    bounds = {name: _bound(recipe, name) for name in dict.fromkeys(rows["method"])}
+    methods = [name for name, text in bounds.items() if not text]
+    kinds = kinds[kinds["dataset"] == dataset] if len(kinds) else kinds
+    widths = [1, 1, 1.25] if len(kinds) else [1, 1]
+    figure, axes = panels(
+        1, len(widths), 0.3 * len(methods) + 1.6, sharey=True, width_ratios=widths
+    )
+    levels_and_differences(axes, rows, tests, recipe, methods)
+    for name, text in bounds.items():
+        if text:
+            _bounding_line(axes[0], rows.loc[rows["method"] == name, measure].mean(), text)
+    if len(kinds):
+        _by_kind(axes[2], kinds, methods)
+    title = comparisons.verdict(recipe, tests, dataset) or f"Deciding on {dataset}"
+    return finish(figure, title, recipe, dataset)
+
+
+def is_worth_drawing(rows: pd.DataFrame, recipe: Recipe) -> bool:
+    """Whether figure 1 has a point on the dataset of these runs: some network learned to decide.
+
+    Where none did the findings say so.
+    """
+    return not tables.unlearned(rows, recipe)
+
+
+def _bound(recipe: Recipe, method: str) -> str:
+    """What the line of a method that bounds all others is called; "" for one with a row."""
+    return {"majority": "majority", "rule": "ceiling"}.get(recipe.methods[method].objective, "")
+
+
+def _bounding_line(axis: Axes, value: float, text: str) -> None:
+    """A dotted line; one so far off that it would squeeze the rest together is an arrow to it."""
+    low, high = axis.get_xlim()
+    style = {"va": "bottom", "fontsize": 7, "color": GREY}
+    if low - (high - low) <= value <= high + (high - low):
+        axis.axvline(value, color=GREY, ls=":", lw=1.1, zorder=0)
+        axis.text(value, 1.01, text, ha="center", transform=axis.get_xaxis_transform(), **style)
+    else:
+        axis.text(0, 1.01, f"← {text} {value:.2f}", ha="left", transform=axis.transAxes, **style)
+
+
+def levels_and_differences(
+    axes: Sequence[Axes],
+    rows: pd.DataFrame,
+    tests: pd.DataFrame,
+    recipe: Recipe,
+    methods: Sequence[str],
+) -> None:
+    """Macro-F1, or open labels' accuracy, of methods, and beside it minus the reference's.
+
+    `tests` are those of `comparisons.with_reference` on these rows; their corrected intervals are
+    drawn, hollow where they are of one run each.
+    """
+    measure = "macro_f1" if rows["macro_f1"].notna().any() else "accuracy"
+    left, right = axes[:2]
+    for place, method in enumerate(methods):
+        dots(left, rows[rows["method"] == method], measure, place, colour(method))
+    if len(tests):
+        chosen = (tests["dataset"] == rows["dataset"].iloc[0]) & tests["against"].isin(methods)
+        chosen &= ~tests["measure"].isin(comparisons.RATIONALES)
+        _differences(right, tests[chosen], list(methods))
         for place, method in enumerate(methods):
-            dots(axis, rows[rows["method"] == method], measure, place, colour(method))
-        axis.set(xlabel=literal(tables.heading(measure, recipe)), ylim=(places - 0.5, -0.5))
+            if comparisons.is_bound(recipe, method):
+                style = {"va": "center", "color": GREY, "fontsize": 7}
+                across = right.get_yaxis_transform()
+                right.text(0.03, place, "not compared", transform=across, **style)
+    level = rows.loc[rows["method"] == recipe.reference, measure].mean()
+    for axis, value in ((left, level), (right, 0)):
+        axis.axvline(value, color=GREY, ls="--", lw=1, zorder=0)
+    reference = recipe.methods[recipe.reference].title
+    left.set(xlabel=literal(tables.heading(measure, recipe)), ylim=(len(methods) - 0.5, -0.5))
+    right.set_xlabel(literal(f"minus {reference}'s, in points"))
+    for axis in (left, right):
         axis.grid(axis="x", alpha=0.3)
-        if measure == "bertscore_f1":
-            axis.margins(x=0.12)
-            axis.xaxis.set_major_locator(MaxNLocator(4))
-        else:
-            axis.set_xlim(-0.03, 1.03)
-    hollow = {"color": GREY, "mfc": "white", "ms": 5, "ls": ""}
-    axes[0].plot(known["value"] / 100, range(len(methods), places), "D", **hollow)
-    names = titles(recipe, methods)
-    names += [_published_name(row, recipe) for _, row in known.iterrows()]
-    axes[0].set_yticks(range(places), names)
-    return finish(figure, f"Labels and rationales on {dataset}", recipe)
+        axis.xaxis.set_major_locator(MaxNLocator(5))
+    left.set_yticks(range(len(methods)), titles(recipe, methods))
 
 
-def _published_name(row: pd.Series, recipe: Recipe) -> str:
-    name = f"{row['method']}, published {row['mark']}"
-    if recipe.profile in row["profiles"]:
-        return name
-    return f"{name}\n(other data: not comparable)"
+def _differences(axis: Axes, tests: pd.DataFrame, methods: list[str]) -> None:
+    """Each method minus the reference, in points: the tests have it the other way round."""
+    for _, row in tests.iterrows():
+        place, shade = methods.index(row["against"]), colour(row["against"])
+        fill = shade if row["runs"] > 1 else "white"
+        axis.plot([-100 * row["low"], -100 * row["high"]], [place, place], color=shade, lw=1.6)
+        axis.plot(-100 * row["difference"], place, "D", color=shade, mfc=fill, ms=4.5)
+
+
+def _by_kind(axis: Axes, kinds: pd.DataFrame, methods: Sequence[str]) -> None:
+    """Accuracy in points by kind of case, written into cells, the lower the darker."""
+    columns = [kind for kind in dict.fromkeys(kinds["kind"]) if kind != ALL]
+    wide = kinds.pivot_table(index="method", columns="kind", values="accuracy", sort=False)
+    cells = 100 * wide.reindex(index=methods, columns=columns)
+    axis.imshow(cells, cmap="YlOrBr_r", vmin=0, vmax=130, aspect="auto")  # letters stay readable
+    for place, (_, row) in enumerate(cells.iterrows()):
+        for column, value in enumerate(row):
+            if pd.notna(value):
+                shade = "white" if value < 40 else "black"
+                style = {"ha": "center", "va": "center", "fontsize": 7, "color": shade}
+                axis.text(column, place, f"{value:.0f}", **style)
+    cases = kinds.drop_duplicates("kind").set_index("kind")["cases"]
+    names = [f"{wrap(kind)}\n({cases[kind]:.0f})" for kind in columns]
+    axis.set_xticks(range(len(columns)), names, fontsize=6.5)
+    axis.tick_params(length=0)
+    axis.set_xlabel("Accuracy by kind of case (cases)")
 
 
 def with_values(rows: pd.DataFrame, *measures: str) -> list[str]:
@@ -89,10 +169,10 @@ def per_class(frame: pd.DataFrame, recipe: Recipe, dataset: str) -> Figure:
     axis.set_yticklabels(titles(recipe, methods), rotation=0)
     axis.set_xticklabels([wrap(label) for label in labels], rotation=0)
     axis.set(xlabel="", ylabel="")
-    return finish(figure, f"F1 by class on {dataset}", recipe)
+    return finish(figure, f"F1 by class on {dataset}", recipe, dataset)
 
 
-def confusion(counts: pd.DataFrame, recipe: Recipe, title: str) -> Figure:
+def confusion(counts: pd.DataFrame, recipe: Recipe, title: str, dataset: str = "") -> Figure:
     """One run: share of each gold label's cases (rows) predicted as each label (columns)."""
     if "invalid" in counts and not counts["invalid"].any():
         counts = counts.drop(columns="invalid")
@@ -104,7 +184,7 @@ def confusion(counts: pd.DataFrame, recipe: Recipe, title: str) -> Figure:
     axis.set_xticklabels([wrap(label) for label in counts.columns], rotation=0)
     axis.set_yticklabels(map(literal, counts.index), rotation=0)
     axis.set(xlabel="Predicted", ylabel="Gold")
-    return finish(figure, title, recipe)
+    return finish(figure, title, recipe, dataset)
 
 
 def training(curves: pd.DataFrame, recipe: Recipe, dataset: str) -> Figure:
@@ -121,7 +201,7 @@ def training(curves: pd.DataFrame, recipe: Recipe, dataset: str) -> Figure:
     if settings is not None and settings.labels == "open":
         axes[2].set_title("Validation accuracy")
     legend_below(figure, *axes[1].get_legend_handles_labels())
-    return finish(figure, f"Training on {dataset}, mean over seeds", recipe)
+    return finish(figure, f"Training on {dataset}, mean over seeds", recipe, dataset)
 
 
 def _schedules(axis: Axes, steps: pd.DataFrame) -> None:
@@ -143,8 +223,9 @@ def _losses(axis: Axes, steps: pd.DataFrame, recipe: Recipe) -> None:
         (name,) = titles(recipe, [method])
         axis.plot(mean.index, mean, label=name, **style)
     axis.set(yscale="log", xlabel="Step", title="Training loss")
+    axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axis.yaxis.set_major_formatter("{x:g}")
-    axis.yaxis.set_minor_formatter(LogFormatter(labelOnlyBase=False, minor_thresholds=(1, 0.4)))
+    axis.yaxis.set_minor_formatter(NullFormatter())
 
 
 def _validation(axis: Axes, rows: pd.DataFrame) -> None:

@@ -10,6 +10,7 @@ from r2d.reporting.theme import BLUE, GREY, PINK, VERMILION, colour, finish, lit
 
 ZERO_SHOT, FAILED = PINK, "#BBBBBB"
 MARKERS = "sD^vP*X<>phd"
+FEWEST = 5  # models of figure 4
 
 
 def size_against_f1(frame: pd.DataFrame, recipe: Recipe, dataset: str) -> Figure:
@@ -34,7 +35,13 @@ def size_against_f1(frame: pd.DataFrame, recipe: Recipe, dataset: str) -> Figure
     axis.grid(alpha=0.3)
     axis.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.15), ncols=3)
     cases = int(rows["cases"].max())
-    return finish(figure, f"Model size and macro-F1 on {dataset}, {cases} test cases", recipe)
+    title = f"Model size and macro-F1 on {dataset}, {cases} test cases"
+    return finish(figure, title, recipe, dataset)
+
+
+def is_worth_drawing(rows: pd.DataFrame, recipe: Recipe) -> bool:
+    """Whether there are models enough for a line of sight: fewer are a table (`tables.sizes`)."""
+    return rows.dropna(subset=["parameters"])["name"].nunique() >= FEWEST
 
 
 def _model(axis: Axes, row: pd.Series, shade: str, marker: str) -> None:
@@ -61,7 +68,7 @@ def judged(
     judge = tests["judge"].iloc[0]
     readable = 1 - grades["missing_rate"].mean()
     title = f"{judge} as judge on {dataset}; {readable:.0%} of its answers could be read"
-    return finish(figure, title, recipe)
+    return finish(figure, title, recipe, dataset)
 
 
 def _qualification(axis: Axes, tests: pd.DataFrame) -> None:

@@ -5,7 +5,9 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from r2d.recipes import Recipe
-from r2d.reporting.figures import with_values
+from r2d.reporting import comparisons
+from r2d.reporting import exposure as exposed
+from r2d.reporting.figures import levels_and_differences, with_values
 from r2d.reporting.tables import heading
 from r2d.reporting.theme import (
     GREY,
@@ -26,17 +28,21 @@ SOURCES = {
 }
 
 
-def sources(frame: pd.DataFrame, recipe: Recipe, dataset: str) -> Figure:
-    """Figure 2: labels and true reasons after each pair of rationale sources, stage 1 / stage 2."""
+def sources(frame: pd.DataFrame, tests: pd.DataFrame, recipe: Recipe, dataset: str) -> Figure:
+    """Figure 2: labels and true reasons after each pair of rationale sources, stage 1 / stage 2.
+
+    `tests` are those of the reference against the other pairs.
+    """
     rows = frame[frame["dataset"] == dataset].fillna({"stage1_source": "", "stage2_source": ""})
-    measures = with_values(rows, "macro_f1", "names_reason", "sufficiency")
+    explained = with_values(rows, "names_reason")
     methods = list(dict.fromkeys(rows["method"]))
-    figure, axes = panels(1, len(measures), height=0.34 * len(methods) + 1.3, sharey=True)
-    for axis, measure in zip(axes, measures, strict=True):
+    height = 0.34 * len(methods) + 1.5
+    figure, axes = panels(1, 2 + len(explained), height, sharey=True)
+    levels_and_differences(axes, rows, tests, recipe, methods)
+    for axis, measure in zip(axes[2:], explained, strict=True):
         for place, method in enumerate(methods):
             dots(axis, rows[rows["method"] == method], measure, place, colour(method))
-        axis.set(xlabel=literal(heading(measure, recipe)), xlim=(-0.03, 1.03))
-        axis.set_ylim(len(methods) - 0.5, -0.5)
+        axis.set(xlabel=literal(heading(measure, recipe)))
         axis.grid(axis="x", alpha=0.3)
     pairs = rows.drop_duplicates("method")[["stage1_source", "stage2_source"]]
     names = [
@@ -45,78 +51,86 @@ def sources(frame: pd.DataFrame, recipe: Recipe, dataset: str) -> Figure:
     ]
     axes[0].set_yticks(range(len(methods)), names)
     axes[0].set_ylabel("Rationales of\nstage 1 / stage 2")
-    return finish(figure, f"Which rationales to learn from, {dataset}", recipe)
+    title = (
+        comparisons.verdict(recipe, tests, dataset) or f"Which rationales to learn from, {dataset}"
+    )
+    return finish(figure, title, recipe, dataset)
 
 
 def ablations(frame: pd.DataFrame, tests: pd.DataFrame, recipe: Recipe, dataset: str) -> Figure:
-    """Figure 3: macro-F1 of every variant, and its accuracy minus the reference's, paired."""
+    """Figure 3: macro-F1 of every variant, and minus the reference's, corrected intervals."""
     rows = frame[frame["dataset"] == dataset]
     methods = list(dict.fromkeys(rows["method"]))
-    figure, (left, right) = panels(1, 2, height=0.32 * len(methods) + 1.3, sharey=True)
-    for place, method in enumerate(methods):
-        dots(left, rows[rows["method"] == method], "macro_f1", place, colour(method))
-    reference = rows.loc[rows["method"] == recipe.reference, "macro_f1"].mean()
-    left.axvline(reference, color=GREY, ls="--", lw=1, zorder=0)
-    left.set(xlabel="Macro-F1")
-    if len(tests):
-        _differences(right, tests[tests["dataset"] == dataset], methods)
-    right.axvline(0, color=GREY, ls="--", lw=1, zorder=0)
-    title = recipe.methods[recipe.reference].title
-    right.set(xlabel=literal(f"Accuracy minus that of {title}, points"))
-    for axis in (left, right):
+    figure, axes = panels(1, 2, height=0.32 * len(methods) + 1.5, sharey=True)
+    levels_and_differences(axes, rows, tests, recipe, methods)
+    title = comparisons.verdict(recipe, tests, dataset) or f"What each part is worth, {dataset}"
+    return finish(figure, title, recipe, dataset)
+
+
+def exposure(
+    scores: pd.DataFrame, support: pd.DataFrame, gaps: pd.DataFrame, recipe: Recipe, dataset: str
+) -> Figure:
+    """Figure 6: do rationales listen to the label, and what does a wrong one cost them?
+
+    The tables are what those functions of `exposure` give. Where the decision was right both
+    prompts are the same, so agreement and quality are shown of wrong decisions.
+    """
+    scores, support, gaps = (
+        table[table["dataset"] == dataset] if len(table) else table
+        for table in (scores, support, gaps)
+    )
+    methods = list(dict.fromkeys(scores["method"]))
+    wrong = scores[scores["decision"] == "wrong"]
+    quality = "names_reason" if "names_reason" in set(wrong["measure"]) else "bertscore_f1"
+    shown = [name for name in ("agreement", quality) if name in set(wrong["measure"])]
+    forced = bool(len(support)) and support["follows_label"].notna().any()
+    count = len(shown) + forced
+    figure, axes = panels(1, count, height=0.42 * len(methods) + 1.9, sharey=True)
+    for axis, measure in zip(axes, shown, strict=False):
+        _by_label(axis, wrong[wrong["measure"] == measure], methods)
+        counts = wrong.groupby("method")["n"].mean()
+        axis.set_title(f"Decided wrong ({counts.min():.0f}–{counts.max():.0f} a run)")
+        axis.set_xlabel(literal(heading(measure, recipe)))
+    if forced:
+        _forced(axes[-1], support, methods)
+    for axis in axes:
         axis.set_ylim(len(methods) - 0.5, -0.5)
         axis.grid(axis="x", alpha=0.3)
-    left.set_yticks(range(len(methods)), titles(recipe, methods))
-    return finish(figure, f"What each part is worth, {dataset}", recipe)
-
-
-def _differences(axis: Axes, tests: pd.DataFrame, methods: list[str]) -> None:
-    """Each variant minus the reference, in points: the tests have it the other way round."""
-    for _, row in tests.iterrows():
-        place = methods.index(row["against"])
-        shade = colour(row["against"])
-        low, high = sorted((-row["low"], -row["high"]))
-        axis.plot([100 * low, 100 * high], [place, place], color=shade, lw=1.4)
-        axis.plot(-100 * row["difference"], place, "o", color=shade, ms=5)
-
-
-def exposure(table: pd.DataFrame, recipe: Recipe, dataset: str) -> Figure:
-    """Figure 6: rationale scores given the model's own label and the gold one, by decision."""
-    rows = table[table["dataset"] == dataset]
-    present = set(rows["measure"])
-    measures = [name for name in ("bertscore_f1", "names_reason") if name in present]
-    methods = list(dict.fromkeys(rows["method"]))
-    columns = [(measure, decision) for measure in measures for decision in ("right", "wrong")]
-    figure, axes = panels(1, len(columns), height=0.42 * len(methods) + 1.8, sharey=True)
-    for axis, (measure, decision) in zip(axes, columns, strict=True):
-        scores = rows[rows["measure"] == measure]
-        _by_label(axis, scores[scores["decision"] == decision], methods)
-        counts = scores[scores["decision"] == decision].groupby("method")["n"].sum()
-        axis.set_title(f"Decided {decision}\n(n = {counts.min()}–{counts.max()})")
-        axis.set(xlabel=literal(heading(measure, recipe)), ylim=(len(methods) - 0.5, -0.5))
-        axis.grid(axis="x", alpha=0.3)
-        lowest = scores.reindex(columns=["own_low", "gold_low"]).min().min()
-        whole = measure == "names_reason"  # BERTScores lie close together, near 1
-        axis.set_xlim(*((-0.03, 1.03) if whole else (lowest - 0.01, 1.003)))
+        axis.margins(x=0.08)
     axes[0].set_yticks(range(len(methods)), titles(recipe, methods))
     marks = [
         axes[0].plot([], [], "o", color="#444444", mfc=fill, ms=5)[0]
         for fill in ("#444444", "white")
     ]
     legend_below(figure, marks, ["own label in the prompt", "gold label in the prompt"])
-    title = f"Exposure bias: rationales given the model's own label or the gold one, {dataset}"
-    return finish(figure, title, recipe)
+    return finish(figure, exposed.verdict(gaps, dataset), recipe, dataset)
+
+
+def _forced(axis: Axes, support: pd.DataFrame, methods: list[str]) -> None:
+    """The forced-label probe by method; the dashed line is what a deaf rationale can reach."""
+    for place, method in enumerate(methods):
+        rows = support[support["method"] == method]
+        if rows["follows_label"].notna().any():
+            dots(axis, rows, "follows_label", place, colour(method))
+    axis.axvline(support["follows_label_chance"].mean(), color=GREY, ls="--", lw=1, zorder=0)
+    axis.set(title="Told each label", xlabel="Follows a forced label")
 
 
 def _by_label(axis: Axes, rows: pd.DataFrame, methods: list[str]) -> None:
-    """Each run's score given its own label (filled, above) and given the gold one (hollow)."""
+    """Scores given the own label (filled, above) and the gold one (hollow), seeds as small dots.
+
+    Intervals are the seeds' over cases, averaged.
+    """
     for place, method in enumerate(methods):
-        shade = colour(method)
-        for _, row in rows[rows["method"] == method].iterrows():
-            for name, y, fill in (("own", place - 0.14, shade), ("gold", place + 0.14, "white")):
-                if pd.isna(row.get(name)):
-                    continue
-                if pd.notna(row[f"{name}_low"]):
-                    ends = [row[f"{name}_low"], row[f"{name}_high"]]
-                    axis.plot(ends, [y, y], color=shade, lw=1.2)
-                axis.plot(row[name], y, "o", color=shade, mfc=fill, ms=5)
+        own = rows[rows["method"] == method]
+        for name, y, fill in (("own", place - 0.17, None), ("gold", place + 0.17, "white")):
+            known = own[own[name].notna()] if name in own else own.iloc[:0]
+            if known.empty:
+                continue
+            shade = colour(method)
+            ends = [known[f"{name}_low"].mean(), known[f"{name}_high"].mean()]
+            axis.plot(ends, [y, y], color=shade, lw=1.4)
+            axis.plot(known[name].mean(), y, "o", color=shade, mfc=fill or shade, ms=5)
+            if len(known) > 1:
+                seeds = {"color": shade, "ms": 2.2, "alpha": 0.8, "ls": ""}
+                axis.plot(known[name], [y + 0.11] * len(known), "o", **seeds)

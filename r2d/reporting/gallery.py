@@ -8,12 +8,23 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import pandas as pd
 from matplotlib.figure import Figure
 
 from r2d import paths
 from r2d.errors import R2DError
+from r2d.experiments import grid
 from r2d.recipes import Recipe
-from r2d.reporting import figures, figures_llm, figures_studies, manifest, tables
+from r2d.reporting import (
+    changes,
+    escape,
+    figures,
+    figures_curves,
+    figures_llm,
+    figures_studies,
+    manifest,
+    tables,
+)
 
 
 @dataclass(frozen=True)
@@ -21,24 +32,31 @@ class Entry:
     """A figure drawn by `draw(*tables, recipe, dataset)` for every dataset of its first table.
 
     `tables` are files `runs/<profile>/results/<table>.csv`. The figure is left out where its
-    `experiment` was not chosen; one without belongs to the main table.
+    `experiment` was not chosen; one without belongs to the main table. It is left out of datasets
+    of which `worth(rows, recipe)` says that there is nothing to see, by their rows in the table
+    `judged_by`, or the first one.
     """
 
     experiment: str
     tables: tuple[str, ...]
     draw: Callable[..., Figure]
     caption: str
+    worth: Callable[[pd.DataFrame, Recipe], bool] = lambda rows, recipe: True
+    judged_by: str = ""
 
 
 GALLERY = {
     "fig1a_main": Entry(
         "",
-        ("runs",),
+        ("runs", "comparisons", "by_kind"),
         figures.main_result,
-        "Labels and rationales of every method: a dot is a seed with its 95 % interval over test "
-        "examples, a bar the mean over seeds. Methods whose intervals overlap widely are not told "
-        "apart by this test set. Hollow: published, second-hand, on other data or models, so a "
-        "pointer and no comparison.",
+        "Left, macro-F1 of every method: a diamond is the mean over seeds (small dots) with its "
+        "95 % interval, seeds and test examples both random; dotted, the majority class and, of "
+        "synthetic notes, the rule that made them. Middle, the difference from the reference with "
+        "its corrected interval: one that crosses zero is no difference that these runs can show. "
+        "Right, accuracy by what has to be read for the label; the rule without negation, or "
+        "without modifiers, is what who leaves these unread can reach.",
+        figures.is_worth_drawing,
     ),
     "fig1b_classes": Entry(
         "",
@@ -46,21 +64,24 @@ GALLERY = {
         figures.per_class,
         "F1 of each class, mean over seeds: a dark cell is a class that a method hardly ever gets "
         "right.",
+        figures.is_worth_drawing,
+        "runs",
     ),
     "fig2_sources": Entry(
         "E2",
-        ("e2_sources",),
+        ("e2_sources", "e2_differences"),
         figures_studies.sources,
-        "Which rationales to learn from, stage 1 / stage 2: rows whose intervals over test "
-        "examples overlap are not told apart.",
+        "Which rationales to learn from, stage 1 / stage 2: macro-F1, its difference from the "
+        "reference with its corrected interval (hollow: of one run each, so of two models), and "
+        "the share of rationales that name the true reason.",
     ),
     "fig3_ablations": Entry(
         "E3",
         ("e3_ablations", "e3_differences"),
         figures_studies.ablations,
-        "Left, macro-F1 of every variant, the reference's as a dashed line; right, accuracy minus "
-        "the reference's, paired. An interval that crosses zero is no difference that this test "
-        "set can show.",
+        "Left, macro-F1 of every variant, the reference's as a dashed line; right, the difference "
+        "from it with its corrected interval, over seeds and test examples. One that crosses zero "
+        "is no difference that these runs can show; of one run each it is of two models.",
     ),
     "fig4_size": Entry(
         "E4",
@@ -68,6 +89,7 @@ GALLERY = {
         figures_llm.size_against_f1,
         "Model size (logarithmic) against macro-F1 of fine-tuned and zero-shot models on the same "
         "test cases.",
+        figures_llm.is_worth_drawing,
     ),
     "fig5_judge": Entry(
         "E5",
@@ -79,12 +101,14 @@ GALLERY = {
     ),
     "fig6_exposure": Entry(
         "E6",
-        ("e6_exposure",),
+        ("e6_exposure", "e6_support", "e6_gaps"),
         figures_studies.exposure,
-        "Rationale scores given the label that the model decided on (filled) and given the gold "
-        "one (hollow); where it decided right, both are the same. The gap among wrong decisions "
-        "is what a wrong label costs the rationale. DSS's prompt names no label, so it has one "
-        "mark.",
+        "Where the decision was wrong: does the rationale support the label in its prompt, the one "
+        "that the model decided on (filled) or the gold one (hollow), and does it name the true "
+        "reason? Small dots are seeds, lines 95 % intervals over cases. Right, how many of a "
+        "case's labels, told in turn, the text then supports (dashed: at most so many if it did "
+        "not listen). A small gap in quality beside low agreement is a rationale that no longer "
+        "depends on the label. DSS's prompt names no label, so it has one mark.",
     ),
     "fig7_training": Entry(
         "",
@@ -94,6 +118,40 @@ GALLERY = {
         "adapter dash-dotted) and validation macro-F1, means over seeds. Losses of different "
         "objectives are on different scales: look at their shape.",
     ),
+    "fig8a_curves": Entry(
+        "E9",
+        ("e9_runs", "e9_tests"),
+        figures_curves.curves,
+        "Macro-F1 on the same test notes by the number of training notes, means over seeds with "
+        "their 95 % t intervals. The title counts the sizes and noise levels at which corrected "
+        "tests, seeds and test notes random, tell the two apart; bands that overlap do not say.",
+    ),
+    "fig8b_gains": Entry(
+        "E9",
+        ("e9_tests",),
+        figures_curves.gains,
+        "What rationales, sampling and stage 1 change in macro-F1, with intervals over seeds and "
+        "test notes that are corrected for all sizes and noise levels of a panel: one that crosses "
+        "zero is no difference that these runs can show.",
+    ),
+    "fig8c_saved": Entry(
+        "E9",
+        ("e9_savings",),
+        figures_curves.saved,
+        "How many notes each method needs to reach SFT's macro-F1 with all of them (dashed), from "
+        "mean curves that are straight between sizes; intervals by resampling seeds, open to the "
+        "right where that end is not reached.",
+    ),
+    "fig8d_caps": Entry(
+        "E9",
+        ("e9_caps", "e9_cap_tests"),
+        figures_curves.caps,
+        "Reason2Decide by the cap of p(t), 0 without sampling: a dot is a run, the line their "
+        "mean. Left, what naming the true reason loses where the model's own wrong label is told "
+        "instead of the gold one; beside it, whether the rationale supports the label it was told "
+        "(dashed: by chance, or without listening). A closed gap beside low agreement is a "
+        "rationale that ignores its label.",
+    ),
 }
 TABLES = {  # copied beside the figures -> the table of the runs behind it
     "table_1.csv": "runs",
@@ -101,6 +159,8 @@ TABLES = {  # copied beside the figures -> the table of the runs behind it
     "comparisons.csv": "runs",
     "table_2.csv": "e7_runs",
 }
+CHANGES = (changes.TABLE, changes.TEXT)  # copied, too, where the recipe was changed
+TABLE_4 = "table_4.md"  # copied, too, where chat models were asked
 FINDINGS = "findings.md"  # notebook 06's; 05's and 07's stand beside it until the figures are made
 
 
@@ -158,9 +218,18 @@ def show(pictures: Sequence[Path]) -> None:
 def copy_tables(recipe: Recipe, experiments: Sequence[str]) -> None:
     """Put tables and findings beside the figures: the folder is all that a reader needs."""
     target = paths.figures(recipe.profile)
-    for name, rows in TABLES.items():
+    for name, rows in _tables(experiments).items():
         (target / name).write_bytes((tables.folder(recipe) / name).read_bytes())
         manifest.record_origin(name, target / name, recipe, [_file(recipe, rows)])
+    sizes = table_4(recipe, experiments)
+    if sizes:
+        (target / TABLE_4).write_text(f"{sizes}\n", encoding="utf-8")
+        manifest.record_origin(TABLE_4, target / TABLE_4, recipe, [_file(recipe, "zero_shot")])
+    for name in CHANGES:
+        source = tables.folder(recipe) / name
+        if source.is_file():
+            (target / name).write_bytes(source.read_bytes())
+            manifest.record_origin(name, target / name, recipe, [_file(recipe, "runs")])
     names = [FINDINGS, *(f"findings_{name}.md" for name in experiments)]
     sources = [tables.folder(recipe) / name for name in names]
     sources = [source for source in sources if source.is_file()]
@@ -195,7 +264,7 @@ def tidy(recipe: Recipe, experiments: Sequence[str]) -> list[str]:
     What an earlier run drew of other experiments stays.
     """
     kept = names(recipe, list(recipe.experiments))
-    manifest.keep_only(recipe, {*kept, *TABLES, FINDINGS})
+    manifest.keep_only(recipe, {*kept, *TABLES, TABLE_4, *CHANGES, FINDINGS})
     return names(recipe, experiments)
 
 
@@ -205,9 +274,9 @@ def commit(recipe: Recipe) -> Path:
     Raises `R2DError` where the run left something of the recipe's experiments out.
     """
     made, kept = paths.figures(recipe.profile), paths.committed(recipe.profile)
-    missing = {*names(recipe, list(recipe.experiments)), *TABLES, FINDINGS} - set(
-        manifest.read(made)
-    )
+    experiments = list(recipe.experiments)
+    whole = {*names(recipe, experiments), *_tables(experiments), FINDINGS}
+    missing = whole - set(manifest.read(made))
     if missing:
         raise R2DError(
             f"{made} has no {', '.join(sorted(missing))}: run all of the profile first, with "
@@ -221,6 +290,21 @@ def commit(recipe: Recipe) -> Path:
     return kept
 
 
+def table_4(recipe: Recipe, experiments: Sequence[str]) -> str:
+    """The chat models beside the fine-tuned ones, as Markdown; "" where none was asked."""
+    file = _file(recipe, "zero_shot")
+    if not grid.with_llms(recipe, experiments) or not file.is_file():
+        return ""
+    shown = tables.read(file)
+    note = f"Profile: {escape.plain(tables.stamp(recipe, shown['dataset']))}"
+    return f"{note}\n\n{escape.table(tables.sizes(shown))}"
+
+
+def _tables(experiments: Sequence[str]) -> dict[str, str]:
+    """`TABLES` where the experiments have any."""
+    return TABLES if grid.in_tables(experiments) else {}
+
+
 def _datasets(recipe: Recipe, entry: Entry, experiments: Sequence[str]) -> list[str]:
     file = _file(recipe, entry.tables[0])
     if entry.experiment and entry.experiment not in experiments:
@@ -228,7 +312,10 @@ def _datasets(recipe: Recipe, entry: Entry, experiments: Sequence[str]) -> list[
     datasets = list(dict.fromkeys(tables.read(file)["dataset"])) if file.is_file() else []
     for dataset in datasets:
         paths.named(str(dataset))  # figures are called by it
-    return datasets
+    if not datasets:
+        return []
+    judged = tables.read(_file(recipe, entry.judged_by or entry.tables[0]))
+    return [name for name in datasets if entry.worth(judged[judged["dataset"] == name], recipe)]
 
 
 def _file(recipe: Recipe, table: str) -> Path:

@@ -5,26 +5,49 @@ from pathlib import Path
 
 import pandas as pd
 
-from r2d import paths, recipes
+from r2d import files, paths, recipes
 from r2d.errors import R2DError
 from r2d.recipes import Recipe
 from r2d.reporting import escape, method_figure, tables
+from r2d.reporting.comparisons import TOLD_APART
 from r2d.reporting.gallery import FINDINGS
 
 START, END = "<!-- results: made by ./run_all.sh figures -->", "<!-- end of results -->"
-DATASET = "triage"
+EXAMPLES_START = "<!-- examples: made by ./run_all.sh figures -->"
+EXAMPLES_END = "<!-- end of examples -->"
+PROFILE, DATASET = "mini", "triage"
+EXAMPLES = "examples.json"
+SHAPE = {
+    "run": str,
+    "title": str,
+    "temperature": float,
+    "abstain_below": float,
+    "coverage": float,
+    "accuracy": float,
+    "examples": [
+        {
+            "outcome": str,
+            "kind": str,
+            "note": str,
+            "gold": str,
+            "label": str,
+            "rationale": str,
+            "gold_rationale": str,
+            "confidence": float,
+            "abstained": bool,
+        }
+    ],
+}
 FIGURE = f"fig1a_main_{DATASET}"
-SHOWN = ("macro_f1", "names_reason", "sentence_bleu")
-# The two trained baselines, and the part of the method that is new in it.
-COMPARED = ("sft-full", "dss-full", "r2d-full-no-sampling")
+SHOWN = ("macro_f1", "agreement", "names_reason")
 
 
 def rewrite() -> None:
-    """Draw the method and rewrite README.md's block from `figures/mini/`."""
+    """Draw the method and rewrite README.md's two blocks from `figures/mini/`."""
     method_figure.draw(paths.ROOT / "figures")
-    readme = paths.ROOT / "README.md"
-    text = filled(readme.read_text(encoding="utf-8"), block(paths.committed("mini")))
-    paths.write(readme, text)
+    readme, folder = paths.ROOT / "README.md", paths.committed(PROFILE)
+    text = filled(readme.read_text(encoding="utf-8"), block(folder))
+    paths.write(readme, filled(text, examples(folder), EXAMPLES_START, EXAMPLES_END))
 
 
 def filled(text: str, block: str, start: str = START, end: str = END) -> str:
@@ -36,25 +59,54 @@ def filled(text: str, block: str, start: str = START, end: str = END) -> str:
 
 
 def block(folder: Path) -> str:
-    """One table, three sentences and one figure from a shipped profile's figures folder."""
+    """One table, its findings and one figure from a shipped profile's figures folder."""
     recipe = recipes.load(folder.name)
     for name in ("table_1.csv", "table_1.md", "table_2.csv", FINDINGS, f"{FIGURE}.png"):
         if not (folder / name).is_file():
             raise R2DError(f"{folder / name} is not there; run `./run_all.sh` first.")
     place = f"figures/{folder.name}"
-    origin = (folder / "table_1.md").read_text(encoding="utf-8").split("\n\n")[2]
-    origin = origin.replace("These rows", f"All of [table 1]({place}/table_1.md)")
+    table_1 = (folder / "table_1.md").read_text(encoding="utf-8")
+    origin = table_1.partition("\nThese rows")[2].partition("\n")[0]
     parts = [
-        f"Profile {escape.plain(recipe.note)}",
+        f"Profile {escape.plain(tables.stamp(recipe, [DATASET]))}",
         escape.table(_table(folder, recipe)),
-        "Points of 100, mean ± standard deviation over seeds; in brackets the 95 % interval over "
-        f"test cases. {origin}",
+        "Points of 100, mean ± standard deviation over seeds; in brackets the 95 % interval, over "
+        f"seeds and test cases. All of [table 1]({place}/table_1.md){origin}",
         _sentences((folder / FINDINGS).read_text(encoding="utf-8"), recipe),
         f"All comparisons: [findings.md]({place}/findings.md); the other tables and figures are in "
         f"[{place}/]({place}).",
-        f"![Labels and rationales of every method]({place}/{FIGURE}.png)",
+        f"![How well every method decides, and which cases]({place}/{FIGURE}.png)",
     ]
     return "\n\n".join(parts)
+
+
+def examples(folder: Path) -> str:
+    """A case decided right and one decided wrong, and how sure the model was of each."""
+    file = folder / EXAMPLES
+    if not file.is_file():
+        raise R2DError(f"{file} is not there; run `./run_all.sh figures` first.")
+    made = files.read_json(file, SHAPE, "make it again with `./run_all.sh figures`")
+    shown = pd.DataFrame(
+        {"": ["note", "gold label", "decides", "explains", "gold rationale", "sure"]}
+    )
+    for each in made["examples"]:
+        verdict = "would leave it to a person" if each["abstained"] else "answers"
+        shown[f"decided {each['outcome']}"] = [
+            each["note"],
+            each["gold"],
+            each["label"],
+            each["rationale"],
+            each["gold_rationale"],
+            f"{each['confidence']:.1%}, {verdict}",
+        ]
+    return (
+        f"{escape.table(shown)}\n\nTest cases of {escape.code(made['run'])}, a model of "
+        f"{escape.plain(made['title'])}: the first of their kind among those that notebook "
+        f"`03_stage2` shows. *Sure* is the label's probability after calibration (temperature "
+        f"{made['temperature']:.2f}); leaving cases below {made['abstain_below']:.0%} to a person "
+        f"answers {made['coverage']:.0%} of the validation cases, {made['accuracy']:.0%} of them "
+        "right."
+    )
 
 
 def _table(folder: Path, recipe: Recipe) -> pd.DataFrame:
@@ -80,17 +132,17 @@ def _training(method: str, recipe: Recipe, costs: pd.Series) -> str:
 
 
 def _sentences(findings: str, recipe: Recipe) -> str:
-    """The reference against each of `COMPARED`, as a list, in the words of the tests."""
-    reference = escape.plain(recipe.methods[recipe.reference].title)
-    chosen = []
-    for method in COMPARED:
-        other = re.escape(escape.plain(recipe.methods[method].title))
-        verdict = rf"(beats|is beaten by) {other}|and {other} can't be told apart"
-        line = re.search(rf"^- {re.escape(reference)} ({verdict}) on {DATASET} .*$", findings, re.M)
-        if line is None:
-            raise R2DError(
-                f"The findings hold no comparison with {method} on {DATASET}; run `./run_all.sh` "
-                "first."
-            )
-        chosen.append(line[0])
-    return "\n".join(chosen)
+    """Table 1's comparisons on `DATASET`, E3's that were told apart, and R2D's agreement."""
+    blocks = dict(re.findall(r"\*\*(.+?)\*\*\n\n(.+?)(?=\n\n\*\*|\Z)", findings, re.DOTALL))
+    title = escape.plain(recipe.methods[recipe.reference].title)
+    wanted = {
+        TOLD_APART: rf"^- (?:Table 1|E3): .* on {DATASET}: .*$",
+        "Table 1": rf"^- .* {DATASET}\b.*$",
+        "E6": rf"^- {re.escape(title)} on {DATASET} .*: the rationale supports .*$",
+    }
+    lines = []
+    for heading, pattern in wanted.items():
+        lines += re.findall(pattern, blocks.get(heading, ""), re.MULTILINE)
+    if not lines:
+        raise R2DError(f"The findings hold no comparison on {DATASET}; run `./run_all.sh` first.")
+    return "\n".join(lines)

@@ -61,6 +61,7 @@ def build(recipe: Recipe) -> Path:
     shutil.rmtree(part, ignore_errors=True)
     try:
         pages = site_pages.find(recipe)
+        site_pages.link_executed(recipe, pages)
         _lay_out(recipe, pages, part / "source")
         _sphinx(recipe, part, html.escape(site_pages.stamp(recipe, pages)))
         shutil.rmtree(out, ignore_errors=True)

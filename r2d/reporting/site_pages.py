@@ -1,9 +1,11 @@
 """The pages of the report site: its executed notebooks, and one about how they were run."""
 
+import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from urllib.parse import quote
 
 import nbformat
 import pandas as pd
@@ -18,7 +20,8 @@ from r2d.reporting import collect, escape, tables
 FIRST = "00_overview"
 HOW = "how_it_was_run"  # the page of environment and minutes
 TEXTS = Path(__file__).with_name("pages")  # what the README has no room for
-LINK = re.compile(r"\[([^\]]*)\]\((\d\d_\w+)\.ipynb\)")  # from one stored notebook to another
+# From one notebook to another, by the name that it is stored or was executed under.
+LINK = re.compile(r"\[([^\[\]]*)\]\((?:[^()\s]*/)?(\d\d_\w+)[^()\s/]*\.ipynb\)")
 RUN_TABLES = ("runs.csv", "e2_sources.csv", "e3_ablations.csv", "e7_runs.csv")  # a row a run
 
 
@@ -26,7 +29,8 @@ RUN_TABLES = ("runs.csv", "e2_sources.csv", "e3_ablations.csv", "e7_runs.csv")  
 class Page:
     """An executed notebook in the site: title, section of the menu, its shorter name there.
 
-    `source` is the stored notebook that was executed, e.g. `03_stage2`.
+    `source` is the stored notebook that was executed, e.g. `03_stage2`; `dataset` is empty for one
+    that is about all of them.
     """
 
     stem: str
@@ -35,6 +39,7 @@ class Page:
     section: str
     menu: str
     minutes: float
+    dataset: str
     run: Run | None
     notebook: nbformat.NotebookNode
 
@@ -67,12 +72,14 @@ def find(recipe: Recipe) -> list[Page]:
     def order(page: Page) -> tuple:
         return datasets.index(page.run.dataset), methods.index(page.run.method), page.run.seed
 
-    runs = [
-        page
-        for page in pages
-        if page.run and page.run.dataset in datasets and page.run.method in methods
-    ]
-    return [page for page in pages if not page.run] + sorted(runs, key=order)
+    runs = {}
+    for page in pages:
+        if page.run and page.run.dataset in datasets and page.run.method in methods:
+            runs.setdefault(page.run, page)  # before one that has an earlier kind of name
+    story = [page for page in pages if not page.run]
+    places = {name: place for place, name in enumerate(datasets)}
+    story.sort(key=lambda page: (page.source, places.get(page.dataset, -1)))
+    return story + sorted(runs.values(), key=order)
 
 
 def _page(recipe: Recipe, file: Path) -> Page:
@@ -82,13 +89,13 @@ def _page(recipe: Recipe, file: Path) -> Page:
     minutes = (record.get("duration") or 0) / 60
     first = notebook.cells[0]
     question = first.source.partition("\n")[0].lstrip("# ")
+    given = record.get("parameters", {})
     source, _, about = file.stem.partition("-")
-    if re.match(r"\d\d_", source):
+    if "method" not in given:
         title = f"{source[:2]} {question.partition(':')[0]}"
         if about:
             title += f": {about}"
-        return Page(file.stem, source, title, "Notebooks", title, minutes, None, notebook)
-    given = record.get("parameters", {})
+        return Page(file.stem, source, title, "Notebooks", title, minutes, about, None, notebook)
     run = Run(recipe, given.get("dataset"), given.get("method"), given.get("seed"))
     method, source = run.method, ""
     if run.method in recipe.methods:
@@ -97,7 +104,7 @@ def _page(recipe: Recipe, file: Path) -> Page:
     heading = f"# {escape.plain(title)}\n\n*{question}*"
     first.source = first.source.replace(f"# {question}", heading, 1)
     menu, section = f"{method}, seed {run.seed}", f"Runs on {run.dataset}"
-    return Page(file.stem, source, title, section, menu, minutes, run, notebook)
+    return Page(file.stem, source, title, section, menu, minutes, run.dataset, run, notebook)
 
 
 def _read(file: Path) -> nbformat.NotebookNode:
@@ -111,22 +118,57 @@ def _read(file: Path) -> nbformat.NotebookNode:
 
 
 def link(pages: Sequence[Page]) -> None:
-    """Point the notebooks' links at pages of the site, the first where several came of one.
+    """Point the notebooks' links at pages of the site, the nearest where several came of one.
 
     A link to a notebook that was not executed becomes plain text.
     """
-    first: dict[str, str] = {}
     for page in pages:
-        first.setdefault(page.source, page.document)
 
-    def to_page(match: re.Match) -> str:
-        text, source = match.groups()
-        return f"[{text}](/{first[source]}.ipynb)" if source in first else text
+        def to_page(match: re.Match, page: Page = page) -> str:
+            text, source = match.groups()
+            target = _nearest(page, source, pages)
+            return f"[{text}](/{target.document}.ipynb)" if target else text
 
-    for page in pages:
         for cell in page.notebook.cells:
             if cell.cell_type == "markdown":
                 cell.source = LINK.sub(to_page, cell.source)
+
+
+def link_executed(recipe: Recipe, pages: Sequence[Page]) -> None:
+    """Point the links in the executed notebooks' files at one another, as JupyterLab follows them.
+
+    A link to a notebook that was not executed leads to the stored one. The files keep their times,
+    by which the workflow knows them.
+    """
+    folder = paths.runs(recipe.profile) / "notebooks"
+    stored = quote(os.path.relpath(paths.NOTEBOOKS, folder))
+    for page in pages:
+
+        def to_file(match: re.Match, page: Page = page) -> str:
+            text, source = match.groups()
+            target = _nearest(page, source, pages)
+            place = target.stem if target else f"{stored}/{source}"
+            return f"[{text}]({place}.ipynb)"
+
+        file = folder / f"{page.stem}.ipynb"
+        before, times = file.read_text(encoding="utf-8"), file.stat()
+        after = LINK.sub(to_file, before)
+        if after != before:
+            paths.write_notes(file, after)
+            os.utime(file, ns=(times.st_atime_ns, times.st_mtime_ns))
+
+
+def _nearest(page: Page, source: str, pages: Sequence[Page]) -> Page | None:
+    """The page that came of a stored notebook: of the same dataset, of the same training, seed."""
+
+    def distance(other: Page) -> tuple[bool, bool, bool]:
+        ours, theirs = page.run, other.run
+        if not ours or not theirs:
+            return page.dataset not in ("", other.dataset), False, False
+        kin = theirs.start == ours or ours.start == theirs
+        return ours.dataset != theirs.dataset, not kin, ours.seed != theirs.seed
+
+    return min((each for each in pages if each.source == source), key=distance, default=None)
 
 
 def menu(pages: Sequence[Page]) -> str:
@@ -165,12 +207,15 @@ def stamp(recipe: Recipe, pages: Sequence[Page]) -> str:
 
 def how_it_was_run(recipe: Recipe, pages: Sequence[Page]) -> str:
     """The page, in Markdown, of what the site's numbers come from: runs, environment, minutes."""
-    environments = _environments(recipe, pages)
+    environments = _environments(pages)
+    in_tables = _in_tables(recipe, environments)
+    others = len(environments) - len(in_tables)
     commits = escape.plain(", ".join(sorted({env["commit"] for env in environments.values()})))
     origin = (
-        f"Every number and figure here was read from the files of {len(environments)} runs (commit "
-        f"{commits}); the notebooks in the menu are the ones that made them. This is not by the "
-        "authors of the [paper](https://arxiv.org/abs/2512.20074)."
+        f"The tables and figures here were read from the files of {len(in_tables)} runs; "
+        + (f"{others} more of this profile were not chosen for them. " if others else "")
+        + f"The notebooks in the menu are the ones that made them (commit {commits}). This is not "
+        "by the authors of the [paper](https://arxiv.org/abs/2512.20074)."
     )
     parts = [
         "# How it was run",
@@ -183,25 +228,34 @@ def how_it_was_run(recipe: Recipe, pages: Sequence[Page]) -> str:
     return "\n\n".join(parts) + "\n"
 
 
-def _environments(recipe: Recipe, pages: Sequence[Page]) -> dict[Run, dict]:
-    """Run -> its env.json; every run of the tables has to have its executed notebook."""
+def _environments(pages: Sequence[Page]) -> dict[Run, dict]:
+    """Run -> its env.json."""
     runs = [page.run for page in pages if page.run]
     for run in runs:
         tables.expect_there(run.folder / directory.ENV)
-    environments = {run: directory.read_file(run.folder, directory.ENV) for run in runs}
+    return {run: directory.read_file(run.folder, directory.ENV) for run in runs}
+
+
+def _in_tables(recipe: Recipe, known: Collection[Run]) -> set[Run]:
+    """The runs that the tables have, all where none names runs.
+
+    `known` are those with an executed notebook, as each has to have one.
+    """
+    found = set()
     files = [tables.folder(recipe) / name for name in RUN_TABLES]
     for file in files:
         if not file.is_file():
             continue
         named = tables.read(file)[["dataset", "method", "seed"]]
         for names in named.itertuples(index=False, name=None):
-            if Run(recipe, *names) not in environments:
-                notebook = "{}-{}-seed{}.ipynb".format(*names)
+            found.add(Run(recipe, *names))
+            if Run(recipe, *names) not in known:
+                notebook = f"{grid.executed(Run(recipe, *names))}.ipynb"
                 raise R2DError(
                     f"The tables hold a run whose executed notebook {notebook} is not there; run "
                     "`./run_all.sh` again."
                 )
-    return environments
+    return found or set(known)
 
 
 def _environment(environments: Iterable[dict]) -> str:

@@ -7,24 +7,44 @@ import pandas as pd
 import yaml
 
 from r2d import files, paths
+from r2d.data import load_card
 from r2d.errors import R2DError
 from r2d.evaluation import stats
 from r2d.experiments import grid
 from r2d.experiments.run import Run
+from r2d.method.objective import OBJECTIVES
 from r2d.recipes import Recipe
-from r2d.reporting import escape, spreadsheet
+from r2d.reporting import escape, kinds, spreadsheet, undertrained
 
 MEASURES = {
     "macro_f1": "Macro-F1",
     "accuracy": "Accuracy",
-    "bertscore_f1": "BERTScore F1",
+    "agreement": "Agreement of label and rationale",
+    "agreement_right": "Agreement, decided right",
+    "agreement_wrong": "Agreement, decided wrong",
+    "follows_label": "Follows a forced label",
+    "names_reason": "Names the true reason",
+    "names_modifier": "Names the modifier",
+    "denies_present": "Denies what is present",
     "sentence_bleu": "Sentence BLEU",
     "corpus_bleu": "Corpus BLEU",
-    "names_reason": "Names the true reason",
-    "consistency": "Consistency",
-    "sufficiency": "Sufficiency",
+    "bertscore_f1": "BERTScore F1",
+    "degenerate": "Degenerate rationales",
+    "copied": "Copied rationales",
+    "consistency": "Consistency (Reason2Decide-C)",
+    "sufficiency": "Sufficiency (Reason2Decide-C)",
     "invalid_rate": "Invalid labels",
 }
+TABLE_1 = ("macro_f1", "agreement", "agreement_wrong", "names_reason", "degenerate")
+LIKENESS = ("sentence_bleu", "bertscore_f1", "corpus_bleu", "copied")  # table 1c
+TABLE_1B = (
+    "Table 1b. Accuracy / agreement of label and rationale by kind of case, in brackets its cases:"
+)
+TABLE_1C = "Table 1c. Likeness of rationales to the gold ones, and copies of training rationales:"
+# What degenerate rationales inflate: marked in table 1 where at least this share of them is.
+OF_RATIONALES = ("agreement", "agreement_wrong", "names_reason", "sentence_bleu", "corpus_bleu")
+OF_RATIONALES += ("bertscore_f1", "consistency", "sufficiency")
+INFLATED = 0.1
 CURE = "delete it and rerun, which makes it again"
 COSTS = {  # column of table 2 -> heading in units that people read, factor, whether a whole number
     "parameters": ("parameters (millions)", 1e-6, False),
@@ -60,17 +80,23 @@ def heading_in(name: str, metrics: dict) -> str:
 
 
 def scores(metrics: dict) -> pd.DataFrame:
-    """One run's `metrics.json`: a row a measure with value, interval over examples and cases."""
+    """One run's `metrics.json`: a row a measure with value, interval over examples and cases.
+
+    Where it is known, `chance` is what would be reached without any relation.
+    """
     rows = {}
     for name, measure in metrics["metrics"].items():
         low, high = measure["interval"] or (None, None)
         rows[heading_in(name, metrics)] = {
-            "value": round(measure["value"], 3),
+            "value": measure["value"],
             "low": low,
             "high": high,
+            "chance": measure.get("chance"),
             "cases": measure["n"],
         }
-    return pd.DataFrame(rows).T.astype({"cases": int}).round(3)
+    table = pd.DataFrame(rows).T.astype({"cases": int})
+    numbers = ["value", "low", "high", "chance"]
+    return table.astype(dict.fromkeys(numbers, float)).round(3)
 
 
 def headline(metrics: dict) -> str:
@@ -88,7 +114,8 @@ def summarise(frame: pd.DataFrame) -> pd.DataFrame:
     """Mean and standard deviation over seeds of every measure, a row a dataset and method.
 
     `_low` and `_high` are the ends of the seeds' intervals over examples, each averaged over seeds;
-    `_seeds_low` and `_seeds_high` those of the 95 % t interval over seeds. Rows keep their order.
+    `_seeds_low` and `_seeds_high` those of the 95 % t interval over seeds, `_method_low` and
+    `_method_high` those of `collect.runs`, in which both are random. Rows keep their order.
     """
     rows = []
     for (dataset, method), group in frame.groupby(["dataset", "method"], sort=False):
@@ -99,6 +126,7 @@ def summarise(frame: pd.DataFrame) -> pd.DataFrame:
             "title": group["title"].iloc[0],
             "seeds": len(group),
             "test_cases": int(group["test_cases"].iloc[0]),
+            "undertrained": int(group["undertrained"].sum()) if "undertrained" in group else 0,
         }
         for name in MEASURES:
             row |= _over_seeds(name, group)
@@ -119,34 +147,135 @@ def _over_seeds(name: str, group: pd.DataFrame) -> dict:
         f"{name}_seeds_low": low,
         f"{name}_seeds_high": high,
     }
-    for end in (f"{name}_low", f"{name}_high"):
+    ends = [f"{name}{of}_{end}" for of in ("", "_method") for end in ("low", "high")]
+    for end in ends:
         row[end] = group[end].mean() if end in group else None
     return row
 
 
 def readable(table: pd.DataFrame, recipe: Recipe) -> pd.DataFrame:
-    """A summary for people: `mean ± sd` over seeds in points of 100, a column a measure it has.
+    """Table 1 for people: `mean ± sd` over seeds in points of 100, a column a measure it has.
 
-    Macro-F1 has its interval over examples in brackets. All cells are texts.
+    Macro-F1 has its interval in brackets, over seeds and examples; accuracy is shown where labels
+    are open or a dataset taught nothing, and invalid labels where there are any. All cells are
+    texts.
     """
+    names = list(TABLE_1)
+    if table["macro_f1"].isna().any() or unlearned(table, recipe):
+        names.insert(1, "accuracy")
+    if (table["invalid_rate"] > 0).any():
+        names.append("invalid_rate")
+    return _readable(table, recipe, names)
+
+
+def likeness(table: pd.DataFrame, recipe: Recipe) -> pd.DataFrame:
+    """Table 1c for people: how like the gold rationales are, of the methods that write some."""
+    return _readable(table[table["bertscore_f1"].notna()], recipe, LIKENESS)
+
+
+def _readable(table: pd.DataFrame, recipe: Recipe, names: Sequence[str]) -> pd.DataFrame:
     shown = table[["dataset", "title", "seeds"]].rename(columns={"title": "method"}).astype(str)
-    for name in MEASURES:
+    shown["method"] = undertrained.titles(table)
+    for name in names:
         if table[name].notna().any():
             shown[heading(name, recipe)] = cells(table, name)
     return shown
 
 
 def cells(table: pd.DataFrame, measure: str) -> list[str]:
-    """One measure of a summary as `readable` shows it."""
+    """One measure of a summary as `readable` shows it; one of degenerate rationales has a †."""
     scale = 1 if measure == "corpus_bleu" else 100  # sacreBLEU's is in points already
     shown = []
     for _, row in table.iterrows():
         text = _cell(row[measure], row[f"{measure}_sd"], scale)
-        if measure == "macro_f1" and pd.notna(row["macro_f1_low"]):
-            low, high = row["macro_f1_low"], row["macro_f1_high"]
-            text += f" [{100 * low:.0f}, {100 * high:.0f}]"
-        shown.append(text)
+        if measure == "macro_f1":
+            text += _interval(row)
+        inflated = measure in OF_RATIONALES and row["degenerate"] >= INFLATED
+        shown.append(f"{text} †" if inflated and pd.notna(row[measure]) else text)
     return shown
+
+
+def _interval(row: pd.Series) -> str:
+    """Macro-F1's interval over seeds and examples, or else over examples, in brackets."""
+    for of in ("_method", ""):
+        low, high = row.get(f"macro_f1{of}_low"), row.get(f"macro_f1{of}_high")
+        if pd.notna(low):
+            return f" [{100 * low:.0f}, {100 * high:.0f}]"
+    return ""
+
+
+def titled(title: str, table: pd.DataFrame) -> list[str]:
+    """A table as Markdown under its title; nothing where it has no rows."""
+    return [title, escape.table(table)] if len(table) else []
+
+
+def unlearned(frame: pd.DataFrame, recipe: Recipe) -> list[str]:
+    """The datasets beside the profile's first one on which no network learned to decide.
+
+    None of them is more accurate there, on average over its runs, than the majority class or
+    TF-IDF; what they score then says nothing about the methods. `frame` has a row a method or run.
+    """
+    first = next(iter(recipe.datasets))
+    found = []
+    for dataset, rows in frame.groupby("dataset", sort=False):
+        accuracy = rows.groupby("method")["accuracy"].mean()
+        known = [name for name in accuracy.index if name in recipe.methods]
+        objectives = {name: recipe.methods[name].objective for name in known}
+        floor = [accuracy[n] for n, kind in objectives.items() if kind in ("majority", "tfidf")]
+        networks = [accuracy[name] for name, kind in objectives.items() if kind in OBJECTIVES]
+        if dataset != first and floor and networks and max(networks) <= min(floor):
+            found.append(dataset)
+    return found
+
+
+def unlearned_sentences(frame: pd.DataFrame, recipe: Recipe) -> list[str]:
+    """What has to be said of the datasets that are `unlearned`, a sentence each."""
+    sentences = []
+    for dataset in unlearned(frame, recipe):
+        rows = frame[frame["dataset"] == dataset]
+        accuracy = rows.groupby("title", sort=False)["accuracy"].mean()
+        listed = ", ".join(f"{title} {100 * value:.1f}" for title, value in accuracy.items())
+        sentences.append(
+            f"No network learned to decide on {dataset} at this scale (accuracy: {listed}): these "
+            "rows say nothing about the methods, which are not compared there."
+        )
+    return sentences
+
+
+def stamp(recipe: Recipe, datasets: Sequence[str]) -> str:
+    """The profile's note, and which of the datasets are synthetic."""
+    known = [name for name in dict.fromkeys(datasets) if name in recipe.datasets]
+    synthetic = [n for n in known if load_card(recipe.datasets[n].card).synthetic]
+    return f"{recipe.note}; synthetic: {', '.join(synthetic)}" if synthetic else recipe.note
+
+
+def sizes(frame: pd.DataFrame) -> pd.DataFrame:
+    """Table 4 for people: chat models that were never trained beside the fine-tuned ones.
+
+    `frame` is what `llms.zero_shot.table` gives; macro-F1 has its interval over examples.
+    """
+    rows = []
+    for _, row in frame.iterrows():
+        shown = {"dataset": row["dataset"], "model": row["title"], "kind": row["kind"]}
+        shown["label"] = row["how"] if pd.notna(row["how"]) else "–"
+        size = row["parameters"]
+        shown["parameters (millions)"] = f"{size / 1e6:,.1f}" if pd.notna(size) else "–"
+        shown["Macro-F1"] = _cell(row["macro_f1"], None, 100) + _interval(row)
+        shown["Accuracy"] = _cell(row["accuracy"], None, 100)
+        rows.append(shown | {"seeds": row.get("seeds"), "cases": row["cases"]})
+    return pd.DataFrame(rows)
+
+
+def remarks(table: pd.DataFrame) -> list[str]:
+    """What has to be said below table 1: of degenerate rationales, and of what is undertrained."""
+    marked = table[table["degenerate"] >= INFLATED]
+    degenerate = [
+        f"† {row['title']} on {row['dataset']}: {row['degenerate']:.0%} of its rationales are "
+        "blank, a single word, or one text for more than half of the cases. The scores of such "
+        "texts say nothing."
+        for _, row in marked.iterrows()
+    ]
+    return degenerate + undertrained.remarks(table)
 
 
 def _cell(mean: float | None, sd: float | None, scale: float) -> str:
@@ -203,19 +332,23 @@ def folder(recipe: Recipe) -> Path:
 def write(recipe: Recipe, tables: dict[str, pd.DataFrame], findings: dict[str, list[str]]) -> None:
     """Write the tables as CSV, table 1 also for people, and the findings by heading.
 
-    Below table 1 stand its origin and the published numbers on the same datasets.
+    Below table 1 stand its origin, tables 1b (by kind of case) and 1c (likeness to gold
+    rationales), and the published numbers on the same datasets.
     """
     folder(recipe).mkdir(parents=True, exist_ok=True)
     for name, part in tables.items():
         spreadsheet.write(part, folder(recipe) / f"{name}.csv")
-    shown = readable(tables["table_1"], recipe)
+    table_1 = tables["table_1"]
+    said = [*remarks(table_1), *unlearned_sentences(table_1, recipe)]
     parts = [
-        f"Profile: {escape.plain(recipe.note)}",
-        escape.table(shown),
-        _origin(recipe, tables["runs"]),
+        f"Profile: {escape.plain(stamp(recipe, table_1['dataset']))}",
+        escape.table(readable(table_1, recipe)),
+        "\n".join([*map(escape.plain, said), _origin(recipe, tables["runs"])]),
     ]
+    parts += titled(TABLE_1B, kinds.table(tables.get("by_kind", pd.DataFrame())))
+    parts += titled(TABLE_1C, likeness(table_1, recipe))
     known = published()
-    known = known[known["dataset"].isin(tables["table_1"]["dataset"])]
+    known = known[known["dataset"].isin(table_1["dataset"])]
     if len(known):
         parts.append("Published, and whether the rows above may be laid beside it:")
         known = known.drop(columns=["sd", "profiles"])

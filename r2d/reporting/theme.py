@@ -10,8 +10,10 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from r2d.recipes import Recipe
+from r2d.reporting.tables import stamp
 
 WIDTH = 7.2  # inches, a page's text width: letters are 7 points or more in print
+TITLE_LETTERS = 92  # of a title's line
 SIZES = {
     "font.size": 8,
     "axes.labelsize": 8,
@@ -27,20 +29,27 @@ YELLOW, BLUE, VERMILION, PINK = "#F0E442", "#0072B2", "#D55E00", "#CC79A7"
 GREY = "#777777"  # reference lines and remarks
 STAMP = "#B00020"
 
-COLOURS = {  # a method family has one colour everywhere
-    "majority": "#999999",
+COLOURS = {  # a method family has one colour everywhere; what trains nothing is grey
+    "majority": "#C0C0C0",
     "tfidf": BLACK,
+    "rule": "#444444",
+    "rule-no-negation": "#6E6E6E",
+    "rule-no-modifiers": "#989898",
     "sft": ORANGE,
+    "sft-matched": "#8C510A",
     "dss": SKY,
     "stage1": PINK,
     "r2d": GREEN,
+    "r2dc": "#6A51A3",
     "qlora": VERMILION,
     "lora": BLUE,
 }
 
 
 def colour(method: str) -> str:
-    """A method's colour: by its tuning when that is an adapter, else by its family."""
+    """A method's colour: its own, or by its tuning when that is an adapter, or its family's."""
+    if method in COLOURS:
+        return COLOURS[method]
     family, *parts = method.split("-")
     adapters = [part for part in parts if part in ("lora", "qlora")]
     if family == "r2d" and adapters:
@@ -64,18 +73,19 @@ def panels(rows: int, columns: int, height: float, **given) -> tuple[Figure, lis
     return figure, list(axes.flat)
 
 
-def finish(figure: Figure, title: str, recipe: Recipe) -> Figure:
-    """Title and, below it, the profile's stamp.
+def finish(figure: Figure, title: str, recipe: Recipe, dataset: str = "") -> Figure:
+    """Title and, below it, the profile's stamp; it says so where the `dataset` is synthetic.
 
     A small-scale figure can't be mistaken for the paper's then.
     """
-    return stamped(figure, title, f"profile {recipe.note}")
+    return stamped(figure, title, f"profile {stamp(recipe, [dataset])}")
 
 
 def stamped(figure: Figure, title: str, stamp: str) -> Figure:
-    """Title and, below it, what the figure was made on."""
-    below = 1 - 0.26 / figure.get_figheight()
-    figure.suptitle(f"{literal(title)}\n", fontsize=10)
+    """Title, in lines of the text's width, and below it what the figure was made on."""
+    lines = textwrap.wrap(title, TITLE_LETTERS)
+    below = 1 - (0.09 + 0.17 * len(lines)) / figure.get_figheight()
+    figure.suptitle(literal("\n".join([*lines, ""])), fontsize=9.5)
     figure.text(0.5, below, literal(stamp), ha="center", va="top", fontsize=7, color=STAMP)
     sns.despine(figure)
     plt.close(figure)  # else a notebook shows it twice: as the cell's value, and as one left open
@@ -83,20 +93,30 @@ def stamped(figure: Figure, title: str, stamp: str) -> Figure:
 
 
 def dots(axis: Axes, rows: pd.DataFrame, measure: str, place: int, shade: str) -> None:
-    """One method's seeds at height `place`: dots with 95 % intervals, and a bar at their mean."""
+    """One method at height `place`: its seeds as small dots, their mean, and its 95 % interval.
+
+    Seeds and test examples are random in the interval (`collect.runs`); where that is not known it
+    is the seeds' intervals over examples, averaged.
+    """
     rows = rows[rows[measure].notna()] if measure in rows else rows.iloc[:0]
     if rows.empty:
         across = axis.get_yaxis_transform()
-        style = {"va": "center", "color": GREY, "fontsize": 8}
-        axis.text(0.02, place, "writes none", transform=across, **style)
+        style = {"va": "center", "color": GREY, "fontsize": 7}
+        axis.text(0.03, place, "writes none", transform=across, **style)
         return
-    for k, (_, row) in enumerate(rows.iterrows()):
-        y = place + 0.16 * (k - (len(rows) - 1) / 2)
-        ends = [row[f"{measure}_low"], row[f"{measure}_high"]]
-        axis.plot(ends, [y, y], color=shade, lw=1, alpha=0.6)
-        axis.plot(row[measure], y, "o", color=shade, ms=4)
-    mean = rows[measure].mean()
-    axis.plot([mean, mean], [place - 0.32, place + 0.32], color=shade, lw=2.5)
+    ends = [_end(rows, measure, "low"), _end(rows, measure, "high")]
+    axis.plot(ends, [place, place], color=shade, lw=1.6)
+    seeds = rows[measure] if rows[measure].nunique() > 1 else []
+    for k, value in enumerate(seeds):
+        y = place + 0.2 + 0.06 * (k - (len(rows) - 1) / 2)
+        axis.plot(value, y, "o", color=shade, ms=2.2, alpha=0.8)
+    axis.plot(rows[measure].mean(), place, "D", color=shade, ms=4.5)
+
+
+def _end(rows: pd.DataFrame, measure: str, end: str) -> float:
+    of_method = f"{measure}_method_{end}"
+    known = of_method in rows and rows[of_method].notna().all()
+    return rows[of_method if known else f"{measure}_{end}"].mean()
 
 
 def legend_below(figure: Figure, handles: Sequence, names: Sequence[str], columns: int = 4) -> None:

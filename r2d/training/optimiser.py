@@ -16,7 +16,7 @@ def optimiser_of(weights: Sequence[Parameter], settings: TrainSettings) -> Optim
     """AdamW over `weights`, paged or not; raises `R2DError` for a paged one without a GPU."""
     options = {"lr": settings.lr, "weight_decay": settings.weight_decay}
     if settings.optimizer == "adamw":
-        return torch.optim.AdamW(weights, **options)
+        return torch.optim.AdamW(weights, fused=True, **options)
     if env.device() == "cpu":
         raise R2DError(
             "`optimizer: paged_adamw` moves memory between a GPU and its host, and there is no GPU "

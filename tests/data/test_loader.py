@@ -15,7 +15,7 @@ def stream(monkeypatch):
     labels = data.load_card("triage").labels
     counter = SimpleNamespace(taken=0)
 
-    def generate(n, seed, difficulty=0.5):
+    def generate(n, seed, difficulty, noise, topics):
         for i in range(n):
             counter.taken += 1
             repeats = i % 3 == 2
@@ -23,7 +23,8 @@ def stream(monkeypatch):
             sources = {
                 f"rationale{end}": f"why{end} {i}" for end in ("", "_nurse", "_nurse_post", "_llm")
             }
-            record = {"id": str(i), "question": note, "label": labels[i % 6], "reason": "fever"}
+            level = (i + (noise > 0)) % 6
+            record = {"id": str(i), "question": note, "label": labels[level], "reason": "fever"}
             yield record | sources
 
     monkeypatch.setattr(triage, "generate", generate)
@@ -41,7 +42,7 @@ def test_triage_is_cut_from_one_stream_of_distinct_notes(stream):
     assert_disjoint(dataset)
     assert dataset.synthetic and dataset.labels[0] == "Call 911"
     assert dataset.test[0].reason == "fever"
-    assert stream.taken <= 150
+    assert stream.taken <= 180  # test notes twice: once without noise
     assert dataset.fingerprint == load(**asked).fingerprint
     assert dataset.test == load(**asked | {"train": 10}).test
     assert dataset.fingerprint != load(**asked | {"seed": 4}).fingerprint
@@ -56,9 +57,23 @@ def test_the_rationale_source_of_triage_can_be_chosen(stream):
 
 
 def test_a_generator_that_runs_dry_is_said(monkeypatch):
-    monkeypatch.setattr(triage, "generate", lambda n, seed, difficulty: iter(()))
+    monkeypatch.setattr(triage, "generate", lambda *given: iter(()))
     message = complaint(card="triage", train=5, validation=5, test=5)
     assert "too few distinct notes for test" in message
+
+
+def test_noise_is_in_what_is_learned_from_and_not_in_test(stream):
+    clean, noisy = (load(train=60, validation=20, test=20, noise=noise) for noise in (0.0, 1.0))
+    assert noisy.test == clean.test
+    for split in ("train", "validation"):
+        pairs = list(zip(clean.splits[split], noisy.splits[split], strict=True))
+        assert all(a.question == b.question and a.label != b.label for a, b in pairs)
+
+
+def test_settings_of_the_notes_are_for_no_other_card(tmp_path):
+    for key, value in (("difficulty", 0.9), ("noise", 0.1), ("topics", 3)):
+        message = complaint(path=str(tmp_path / "absent.csv"), **{key: value})
+        assert f"`{key}` is not for card table; remove it or use card triage." in message
 
 
 def test_the_real_generator_fits_its_card():

@@ -2,9 +2,8 @@
 
 import pandas as pd
 import pytest
-from notes import riddles, write
+from notes import TICKETS, riddles, write
 
-from r2d import paths
 from r2d.data import review
 from r2d.experiments import your_data
 from r2d.models.load import load_tokenizer
@@ -12,8 +11,8 @@ from r2d.models.load import load_tokenizer
 
 @pytest.fixture
 def tickets() -> pd.DataFrame:
-    """The invented example, as a frame to spoil."""
-    return pd.read_csv(paths.CARDS / "example_tickets.csv")
+    """An invented table, as a frame to spoil."""
+    return pd.read_csv(TICKETS)
 
 
 @pytest.fixture

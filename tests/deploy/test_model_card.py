@@ -55,6 +55,8 @@ def test_the_card_says_what_the_runs_files_say(finished):
         measure = trained["metrics"]["metrics"][name]
         low, high = (f"{100 * end:.1f}" for end in measure["interval"])
         title, value = tables.MEASURES[name], f"{100 * measure['value']:.1f}"
+        if name == "consistency":
+            value += f" (by chance {100 * measure['chance']:.1f})"
         assert f"| {title} | {value} | {low} to {high} | {measure['n']} |" in card
     assert "| BERTScore F1 (all-MiniLM-L6-v2), given the gold label |" in card
     assert "**synthetic**" in card and "no medical advice" in card

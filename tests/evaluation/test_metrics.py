@@ -8,8 +8,12 @@ from nltk.translate.bleu_score import SmoothingFunction
 from sacrebleu.metrics import BLEU
 from sklearn.metrics import accuracy_score, f1_score
 
+from r2d import data
+from r2d.data import triage
+from r2d.data.record import Record
 from r2d.errors import R2DError
 from r2d.evaluation import bertscore, metrics
+from r2d.evaluation.support import JUDGE, Background
 from r2d.experiments.run import Run
 from r2d.recipes.settings import MetricSettings
 
@@ -175,7 +179,7 @@ def test_evaluation_holds_every_measure_with_interval_and_is_plain_json(no_model
     of_labels = {"accuracy", "macro_f1", "invalid_rate", "consistency", "sufficiency"}
     of_rationales = {"sentence_bleu", "corpus_bleu", "bertscore_f1", "names_reason"}
     given_gold = {f"{name}_given_gold" for name in of_rationales}
-    assert set(result["metrics"]) == of_labels | of_rationales | given_gold
+    assert set(result["metrics"]) == of_labels | of_rationales | given_gold | {"degenerate"}
     for measure in result["metrics"].values():
         low, high = measure["interval"]
         assert low - 1e-9 <= measure["value"] <= high + 1e-9
@@ -186,6 +190,88 @@ def test_evaluation_holds_every_measure_with_interval_and_is_plain_json(no_model
     assert values["corpus_bleu_given_gold"] == pytest.approx(100)
     assert result["per_example"]["predicted"] == ["yes", None, "no"]
     assert result["per_example"]["sentence_bleu"] == metrics.sentence_bleu(REFERENCES, CANDIDATES)
+
+
+def background(**texts):
+    """Training records whose labels and rationales are given as label=[rationales]."""
+    pairs = [(label, text) for label, part in texts.items() for text in part]
+    records = [Record(str(i), "q", label, text) for i, (label, text) in enumerate(pairs)]
+    return Background(records, LABELS, synthetic_triage=False)
+
+
+def test_agreement_is_with_the_label_that_the_prompt_named(no_model):
+    known = background(yes=["fever and cough"], no=["mild headache"], maybe=["swollen ankle"])
+    rows = predictions(
+        label=["yes", "yes", "no"],  # right, wrong, right
+        rationale_gold=["fever and a cough", "a mild headache", "a headache"],
+        rationale=["fever and cough", "the headache is mild", "swollen"],
+        rationale_given_gold=["fever and cough", "cough", "swollen"],
+        rationale_under=[{}, {"yes": "cough", "no": "cough", "maybe": "ankle"}, {}],
+    )
+    result = metrics.evaluate(rows, LABELS, MINILM, known)
+    values = {name: measure["value"] for name, measure in result["metrics"].items()}
+    assert result["per_example"]["agreement"] == [1, 0, 0]
+    assert (values["agreement_right"], values["agreement_wrong"]) == (0.5, 0.0)
+    assert result["metrics"]["agreement_wrong"]["n"] == 1
+    assert result["per_example"]["agreement_given_gold"] == [1, 0, 0]
+    assert result["per_example"]["follows_label"] == [None, pytest.approx(2 / 3), None]
+    assert result["metrics"]["follows_label"]["chance"] == pytest.approx(1 / 3)
+    assert result["metrics"]["agreement"]["chance"] == pytest.approx((2 * 1 + 1 * 1) / 9)
+    assert result["reader"] == {"name": JUDGE, "gold": 1.0, "n": 3}
+    assert "100.0% of 3 gold rationales" in result["signatures"]["agreement"]
+    assert values["copied"] == pytest.approx(1 / 3) and values["degenerate"] == pytest.approx(1 / 3)
+
+
+def test_where_gold_rationales_advise_nothing_silence_is_no_disagreement(no_model):
+    said, unsaid = "wheeze -> ED", "chest pain x 1h: wheeze"
+    rows = predictions(
+        gold=["Go to ED now"] * 3,
+        label=["Go to ED now", "Home care", "Home care"],
+        rationale=[f"chest pain x 1h: {said}", unsaid, f"chest pain x 1h: {said}"],
+        rationale_gold=[f"chest pain x 1h: {said}", f"chest pain x 1h: {said}", unsaid],
+    )
+    known = Background([], triage.LABELS, synthetic_triage=True)
+    result = metrics.evaluate(rows, triage.LABELS, MINILM, known)
+    assert result["per_example"]["agreement"] == [1, None, 0]
+    assert result["metrics"]["agreement_wrong"]["n"] == 1
+    assert result["reader"]["gold"] == 1.0 and result["reader"]["n"] == 2
+    loud = predictions(
+        **{key: [row[key] for row in rows] for key in ("gold", "label", "rationale")}
+    )
+    loud = [row | {"rationale_gold": rows[0]["rationale_gold"]} for row in loud]
+    assert metrics.evaluate(loud, triage.LABELS, MINILM, known)["per_example"]["agreement"] == [
+        1,
+        0,
+        0,
+    ]
+
+
+def test_a_rationale_that_does_not_listen_follows_one_of_a_cases_labels_at_most(no_model):
+    known = background(yes=["fever and cough"], no=["mild headache"], maybe=["swollen ankle"])
+    under = dict.fromkeys(LABELS, "a fever")
+    result = metrics.evaluate(predictions(rationale_under=[under] * 3), LABELS, MINILM, known)
+    followed = result["metrics"]["follows_label"]
+    assert followed["value"] == pytest.approx(followed["chance"]) == pytest.approx(1 / 3)
+
+
+def test_consistency_and_sufficiency_carry_their_chance_and_their_labels(no_model):
+    rows = predictions(label_from_rationale=["yes", "yes", "no"])
+    result = metrics.evaluate(rows, LABELS, MINILM)
+    assert result["label_from_rationale"] == {"yes": 2, "no": 1}
+    sufficiency, consistency = (result["metrics"][x] for x in ("sufficiency", "consistency"))
+    assert sufficiency["chance"] == pytest.approx((1 * 2 + 2 * 1) / 9)
+    assert consistency["chance"] == pytest.approx((1 * 2 + 1 * 1) / 9)
+
+
+def test_synthetic_triage_names_its_reason_by_the_grammar(no_model):
+    template = triage.wordings()["rationale_llm"]["clauses"]["denied"][0]
+    texts = [template.format(denied="blue lips"), "Blue lips and more.", "none"]
+    rows = predictions(rationale=texts, reason=["blue lips"] * 3, facts=["present: blue lips"] * 3)
+    known = Background([], triage.LABELS, synthetic_triage=True)
+    result = metrics.evaluate(rows, LABELS, MINILM, known)
+    assert result["per_example"]["names_reason"] == [0, 0, 0]
+    assert result["per_example"]["denies_present"] == [1, 0, 0]
+    assert metrics.evaluate(rows, LABELS, MINILM)["metrics"]["names_reason"]["value"] > 0
 
 
 def test_signatures_carry_the_versions_that_move_scores(no_model):
@@ -234,7 +320,10 @@ def test_metrics_of_a_finished_run_come_out_identical_when_computed_again(tiny, 
     run.execute()
     finished = run.read()
     bertscore.scorer.cache_clear()
-    again = metrics.evaluate(finished["predictions"], finished["env"]["labels"], tiny().metrics)
+    loaded = data.load("triage", tiny().datasets["triage"])
+    known = Background(loaded.train, loaded.labels, synthetic_triage=True)
+    labels = finished["env"]["labels"]
+    again = metrics.evaluate(finished["predictions"], labels, tiny().metrics, known)
     written = dict(finished["metrics"])
     assert written.pop("key") == run.key and "bertscore_f1" in written["metrics"]
     # As they are written: to the digits that the computation can promise, in the same order.

@@ -2,6 +2,7 @@
 
 import pytest
 
+from r2d import recipes
 from r2d.errors import R2DError
 from r2d.experiments import grid
 from r2d.experiments.run import Run
@@ -56,14 +57,45 @@ def test_experiments_are_chosen_by_a_comma_list(tiny):
         grid.chosen(tiny(), "E1,E99")
 
 
+def test_learning_curves_are_apart_from_the_main_tables(tiny):
+    experiments = list(tiny().experiments)
+    assert grid.with_curves(experiments) == ["E9"]
+    assert grid.in_tables(experiments) == [name for name in experiments if name != "E9"]
+    assert grid.in_tables(["E9"]) == []
+
+
+def test_a_change_reaches_the_runs_that_start_from_what_it_is_in(home):
+    changed = recipes.load("smoke", {"methods.stage1-full.train": {"steps": 13}})
+    reached = grid.changed(changed, ["E8"])
+    assert [run.method for run in reached] == ["r2d-full"]
+    shipped = grid.as_shipped(changed)
+    assert shipped == recipes.load("smoke") and grid.changed(shipped, ["E8"]) == []
+    assert grid.before(shipped, reached[0]) == reached[0]
+    key = grid.before_key(changed, ["E8"])
+    twin = grid.before(shipped, reached[0]).folder
+    twin.mkdir(parents=True)
+    (twin / "metrics.json").write_text('{"key": "k"}')
+    assert grid.before_key(changed, ["E8"]) != key
+
+
+def test_an_executed_run_is_called_like_its_source_and_then_as_the_run(tiny):
+    run = Run(tiny(), "triage", "r2d-full", 2)
+    assert grid.executed(run) == "03_stage2-triage-r2d-full-seed2"
+    carried = grid.carried(tiny())
+    assert "stage1-full" in carried["02_stage1"] and "tfidf" in carried["04_baselines"]
+    assert sorted(sum(carried.values(), [])) == sorted(tiny().methods)
+
+
 def test_every_method_has_the_notebook_that_is_about_it(tiny):
     expected = {
         "majority": "04",
         "tfidf": "04",
+        "rule": "04",
         "sft": "04",
         "dss": "04",
         "stage1": "02",
         "r2d": "03",
+        "r2dc": "03",
     }
     for name in tiny().methods:
         assert grid.notebook(tiny(), name)[:2] == expected[name.split("-")[0]]

@@ -73,7 +73,7 @@ def test_a_notebook_becomes_a_job_with_the_volume_and_the_resources_of_its_rule(
         "R2D_HOME": str(tmp_path / "home"),
     }
     command = ["./run_all.sh", "smoke", "--no-install", "--on", "kubernetes", "--only", "E8"]
-    command += ["--", "--jobs", "1", "--until", "run"]
+    command += ["--", "--jobs", "1", "--until", "stage1"]
     command += ["--default-storage-prefix", str(tmp_path / "sources")]
     process = subprocess.Popen(command, cwd=project, env=env, stdout=subprocess.DEVNULL)
     end = time.monotonic() + 60
@@ -95,5 +95,5 @@ def test_a_notebook_becomes_a_job_with_the_volume_and_the_resources_of_its_rule(
     wanted = (requests["memory"], requests["nvidia.com/gpu"], requests["cpu"])
     assert wanted == ("32000M", "1", "3800m")
     command = container["args"][1]
-    assert f"--directory {project}" in command and "run:dataset=triage" in command
+    assert f"--directory {project}" in command and "stage1:dataset=triage" in command
     assert not list(tmp_path.glob("home/runs/smoke/triage"))  # nothing was run here instead

@@ -74,7 +74,7 @@ def test_the_command_line_reads_values_as_they_are_meant(monkeypatch, tmp_path):
         "overrides": {"train.common.lr": 5e-5, "lora.r": 4},
         "method": "no",
     }
-    assert options["kernel_name"] == "python3"
+    assert options["kernel_name"] == "r2d"
 
 
 def test_the_command_line_ends_with_2_and_a_sentence_for_a_bad_parameter(

@@ -163,15 +163,16 @@ def test_tables_figures_and_cards_show_what_there_is(run, recipe, loaded):
     counts = collect.confusion(run)
     assert counts.to_numpy().sum() == len(loaded.test)
     figures.confusion(counts, recipe, "title")
-    figure = figures.main_result(frame, recipe, your_data.NAME)
+    nothing = pd.DataFrame()
+    figure = figures.main_result(frame, nothing, nothing, recipe, your_data.NAME)
     assert figure.axes[0].get_xlabel() == "Accuracy"
     curves = collect.curves([run])
     assert figures.training(curves, recipe, your_data.NAME).axes[2].get_title() == (
         "Validation accuracy"
     )
     assert "any text" in model_card(run.folder) and "candidates" not in model_card(run.folder)
-    predictions = run.read()["predictions"]
-    assert len(cases.pick(predictions)) <= 4
+    shown = cases.pick(loaded, run.title, run.read())
+    assert 1 <= len(shown) <= 2 and cases.of_run(loaded, run.title, run.read()).data
     closed = {"dataset": "other", "macro_f1": 0.5, "macro_f1_low": 0.4, "macro_f1_high": 0.6}
     mixed = pd.concat([frame, frame.assign(**closed)])
     assert "nan" not in tables.readable(tables.summarise(mixed), recipe).to_string().casefold()

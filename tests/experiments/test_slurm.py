@@ -207,7 +207,7 @@ def test_a_piece_of_smoke_runs_as_slurm_jobs_with_the_resources_of_their_rules(c
 
 
 def test_stopping_the_grid_cancels_its_slurm_jobs(cluster, start):
-    process, home = start("run")
+    process, home = start("baselines")
     while "has been submitted" not in log_of(home):
         assert process.poll() is None, process.stdout.read()
         time.sleep(0.2)

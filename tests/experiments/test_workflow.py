@@ -69,7 +69,10 @@ def stage(tmp_path, monkeypatch):
 @pytest.mark.parametrize(
     ("options", "sentence"),
     [
-        ({"profile": "papr"}, "Profile 'papr' is not known: choose one of mini, paper, smoke."),
+        (
+            {"profile": "papr"},
+            "Profile 'papr' is not known: choose one of mini, paper, smoke, study.",
+        ),
         ({"only": "E1,E99"}, "Profile mini has no experiment 'E99'; choose from E1, "),
         ({"only": ""}, "--only needs a value"),
         ({"on": ""}, "--on needs a value"),

@@ -17,6 +17,7 @@ from myst_nb.docutils_ import MystParser
 
 from r2d import paths
 from r2d.deploy import answers, demo
+from r2d.deploy.occlusion import Part
 from r2d.deploy.predict import Prediction
 from r2d.reporting import cases, escape, gallery, manifest
 
@@ -168,6 +169,7 @@ def test_nothing_in_the_package_goes_around_them():
     assert {name: ways for name, ways in used.items() if ways} == {
         "escape.py": {".style", "Markdown("},
         "spreadsheet.py": {".to_csv(", "csv.writer"},
+        "cases.py": {"HTML("},
         "gallery.py": {"HTML("},
         "demo.py": {"HTML("},
     }
@@ -188,11 +190,15 @@ def test_the_form_escapes_labels_and_rationales():
     answer = Prediction(hostile.SVG, shares, hostile.SCRIPT, 0.5, True)
     model = SimpleNamespace(
         explains_labels=True,
+        open_labels=False,
+        temperature=1,
+        explain_words=lambda *given: [Part(hostile.SCRIPT, 2.0), Part(hostile.EVERYTHING, -1.0)],
         predict=lambda *given: [answer],
         explain_under=lambda *given: dict.fromkeys(hostile.TEXTS, hostile.EVERYTHING),
     )
     page = Shown(demo.page(model, "a case", 0.9))
-    assert page.tags == {"p", "table", "tr", "th", "td", "b"}
+    marks = {"p", "b", "mark", "code"}
+    assert page.tags == marks | {"div", "span", "details", "summary"}
 
 
 def test_a_terminal_obeys_nothing_that_a_model_says():

@@ -5,7 +5,7 @@ import json
 import pytest
 import torch
 
-from r2d import provenance, recipes
+from r2d import env, provenance, recipes
 from r2d.errors import R2DError
 from r2d.llms import local
 from r2d.llms.chat import Chat
@@ -132,6 +132,16 @@ def test_a_prompt_beyond_the_context_is_a_fault_and_the_others_are_answered(chat
     long, short = chat().ask([question("word " * 9000), QUESTIONS[0]], "v1")
     assert long.finish == "fault" and "8192 tokens" in long.fault and "word" not in long.fault
     assert "answer" in short.text and not short.fault
+
+
+def test_a_chat_model_has_the_threads_that_serve_it_also_after_a_small_network(monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    monkeypatch.setattr(env, "_usual_threads", lambda: 2)
+    for _ in range(2):  # read, and at hand
+        env.choose_threads(1_000_000)
+        local.load_llm(SMALL)
+        assert torch.get_num_threads() == 2
+    torch.set_num_threads(1)
 
 
 def test_a_model_that_is_not_there_is_a_sentence(chat, tmp_path):

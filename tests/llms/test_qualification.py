@@ -30,7 +30,7 @@ def test_a_judge_that_knows_the_truth_qualifies(server, chat, records):
     assert list(table["corruption"]) == corruptions
     assert table["passed"].all()
     assert (table["accuracy"] == 1).all() and (table["kappa"] == 1).all()
-    assert (table["missing_rate"] == 0).all() and (table["pairs"] >= 5).all()
+    assert (table["missing_rate"] == 0).all() and (table["pairs"] >= 4).all()
     assert "passed its qualification on triage" in qualification.verdict(table)
 
 

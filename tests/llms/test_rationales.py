@@ -77,7 +77,12 @@ def test_accepted_texts_become_a_dataset_and_rejected_ones_are_counted(server, t
     settings = DataSettings(
         card="table", path=str(file), validation=1, test=1, missing_rationale="label only"
     )
-    assert len(data.load("mine", settings).train) == len(part) - 2
+    truth_kept = {name: name for name in rationales.TRUTH}
+    loaded = data.load("mine", settings.model_copy(update={"columns": truth_kept}))
+    assert len(loaded.train) == len(part) - 2
+    truth = {record.question: (record.reason, record.kind, record.facts) for record in part}
+    for each in loaded.train:
+        assert (each.reason, each.kind, each.facts) == truth[each.question] and each.facts
 
 
 def test_no_records_need_no_model(server, tmp_path):
@@ -116,6 +121,23 @@ def test_a_cases_own_candidates_are_asked_with_it_and_stay_with_it(
     written = [json.loads(line) for line in out.read_text(encoding="utf-8").splitlines()]
     assert [row["candidates"] for row in written] == [row["candidates"] for row in rows]
     assert "the moon" in str(server.seen[0])
+
+
+@pytest.mark.parametrize("labels", [LABELS[:2], [LABELS[0]] * 2], ids=["of two", "of one label"])
+def test_two_rows_are_explained_though_nobody_could_learn_from_them(
+    server, tmp_path, monkeypatch, capsys, labels
+):
+    monkeypatch.setattr(paths, "cache", lambda: tmp_path)
+    table, out = tmp_path / "two.csv", tmp_path / "explained.jsonl"
+    rows = [f"case {i} of a scraped knee,{label}" for i, label in enumerate(labels)]
+    table.write_text("\n".join(["question,label", *rows]), encoding="utf-8")
+    text = "Only the skin is broken and the bleeding has stopped."
+    server.usual = servers.reply(json.dumps({"rationale": text}))
+    assert command_line.main(["write-rationales", str(table), str(out), *SERVED]) == 0
+    assert "2 of 2 rationales" in capsys.readouterr().out
+    table.write_text("question,label\na scraped knee,\n", encoding="utf-8")
+    assert command_line.main(["write-rationales", str(table), str(out), *SERVED]) == 2
+    assert "column 'label' is empty in every row" in capsys.readouterr().err
 
 
 def test_the_command_line_writes_a_file_to_train_on(server, tmp_path, monkeypatch, capsys):

@@ -109,6 +109,16 @@ def test_there_is_no_cycle_before_warm_up_is_over():
         assert any(term.task == "cycle" for part in parts for term in part) is there
 
 
+def test_an_empty_label_of_its_own_is_explained_and_not_read_back():
+    batch = Batch(NOTES[:1], torch.zeros(1), TOKENS, torch.zeros(1), Gate(0.0))
+    mute = Confident()
+    mute.decide = lambda cases, train_mode: [""]
+    mute.confidences = lambda cases, labels: [0.5]
+    result = loss(mute, batch, R2DC, 65, STEPS)
+    assert [term.task for term in result.terms] == ["label", "rationale"]
+    assert result.prompted == [""] and "read back" not in [call[0] for call in mute.asked]
+
+
 def test_without_gate_and_cycle_it_is_the_papers_method():
     plain = named("r2dc", {"gated": False, "cycle": 0.0})
     assert plain == OBJECTIVES["r2d"]

@@ -8,6 +8,7 @@ import torch
 from r2d.data import triage
 from r2d.data.record import Record
 from r2d.method import objective
+from r2d.models import decode
 from r2d.models.backbone import by_length, pad
 from r2d.models.decode import Decoder, generate, greedy, score, verified
 
@@ -152,17 +153,35 @@ def test_invalid_labels_are_kept_flagged_and_explained(decoder, records, monkeyp
         (cases[2].label, True),
     ]
     assert [p["label_from_rationale"] for p in predictions] == ["Call 911", "nothing", "Home care"]
-    _, under_own, under_gold, from_rationale = encoded
+    _, under_own, under_gold, under_each, from_rationale = encoded
     both = list(zip(predictions, cases, strict=True))
     assert under_own == [f"given label: {p['label']}, explain: {c.question}" for p, c in both]
     # The third was right already: its rationale is the one under the gold label.
     assert under_gold == [f"given label: {c.label}, explain: {c.question}" for c in cases[:2]]
     assert predictions[2]["rationale_given_gold"] == predictions[2]["rationale"]
+    # Told its own label a case's rationale is known; "Banana" is no label to be told.
+    told = [(p, c, x) for p, c in both for x in decoder.labels if x != p["label"]]
+    assert under_each == [f"given label: {x}, explain: {c.question}" for _, c, x in told]
+    assert [list(p["rationale_under"]) for p in predictions] == [list(decoder.labels)] * 3
+    assert predictions[2]["rationale_under"][cases[2].label] == predictions[2]["rationale"]
     assert from_rationale == [f"predict: {p['rationale']}" for p in predictions]
     for prediction, case in both:
         assert prediction["id"] == case.id
         assert prediction["gold"] == case.label
         assert prediction["reason"] == case.reason
+
+
+def test_forced_labels_are_told_of_as_many_cases_as_prompts_are_allowed(
+    decoder, records, monkeypatch
+):
+    monkeypatch.setattr(decode, "PROBED", 3 * len(decoder.labels) + 1)
+    probed = []
+    for labels in (["Home care"] * 8, ["Call 911"] * 8):
+        spy(decoder, monkeypatch, [labels] * 2)
+        predictions = decoder.predict(records.test, objective.named("r2d"))
+        decoder.probe(records.test, predictions, objective.named("r2d"))
+        probed.append([p["id"] for p in predictions if "rationale_under" in p])
+    assert len(probed[0]) == 3 and probed[0] == probed[1]  # the same cases for every model
 
 
 def test_prompts_without_a_label_are_used_by_methods_trained_so(decoder, records, monkeypatch):
@@ -171,6 +190,7 @@ def test_prompts_without_a_label_are_used_by_methods_trained_so(decoder, records
     decoder.probe(records.test, predictions, objective.named("dss"))
     assert encoded[1] == [f"explain: {case.question}" for case in records.test]
     assert not any("rationale_given_gold" in prediction for prediction in predictions)
+    assert not any("rationale_under" in prediction for prediction in predictions)
     assert {prediction["label_from_rationale"] for prediction in predictions} == {"Home care"}
 
 

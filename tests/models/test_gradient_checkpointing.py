@@ -66,7 +66,7 @@ def test_loss_and_gradients_are_the_same_from_less_memory(name, tuning, request)
     weights = dict(checkpointed.model.named_parameters())
     for key, weight in plain.model.named_parameters():
         if weight.requires_grad:
-            torch.testing.assert_close(weights[key].grad, weight.grad, rtol=1e-5, atol=1e-6)
+            torch.testing.assert_close(weights[key].grad, weight.grad, rtol=1e-4, atol=1e-5)
             assert weight.grad.abs().max() > 0
 
 

@@ -8,13 +8,15 @@ import pytest
 import sentencepiece
 import torch
 from safetensors.torch import load_file, save_file
+from transformers import AutoModelForSeq2SeqLM
+from transformers.activations import NewGELUActivation
 
 from r2d import paths
 from r2d.errors import R2DError
 from r2d.method import objective
 from r2d.models.backbone import pad
 from r2d.models.decode import Decoder
-from r2d.models.load import count_parameters, load_model, load_tokenizer, save_model
+from r2d.models.load import count_parameters, load_model, load_tokenizer, locate, save_model
 from r2d.recipes.settings import LoraSettings, TrainSettings
 from r2d.training.checkpoint import trainable
 from r2d.training.loop import Trainer
@@ -371,3 +373,13 @@ def test_another_encoder_decoder_trains_and_decodes(tuning, other, records, tmp_
     again = load_model(other, tuning, SMALL, 0.0, tmp_path / "saved")
     pair = [logits(each, decoder.tokenizer) for each in (again, model)]
     assert torch.allclose(*pair, atol=1e-5)
+
+
+def test_the_fused_activation_is_the_checkpoints_own():
+    ours = load_model("mini-base", "full", LoraSettings(), 0.0).eval()
+    theirs = AutoModelForSeq2SeqLM.from_pretrained(locate("mini-base")).eval()
+    ids = torch.arange(5, 45).view(2, 20)
+    with torch.no_grad():
+        logits, expected = (model(input_ids=ids, labels=ids).logits for model in (ours, theirs))
+    assert not any(isinstance(module, NewGELUActivation) for module in ours.modules())
+    assert torch.allclose(logits, expected, atol=1e-5)

@@ -3,9 +3,10 @@
 import random
 
 import pytest
+import torch
 from transformers import T5Config
 
-from r2d import paths
+from r2d import env, paths
 from r2d.data import triage
 from r2d.models import pretrain
 from r2d.models.load import load_tokenizer
@@ -52,9 +53,33 @@ def test_a_corrupted_text_and_its_spans_make_the_text_again():
     assert 100 < whole < 180  # most targets are the whole text
 
 
+def test_the_base_is_taught_what_is_present_and_never_which_finding_is_worse():
+    facts = "present: b, a; denied: d, c; modifier: age over 80"
+    assert pretrain.answer(facts) == "a, b; denied: c, d; modifier: age over 80"
+    notes = list(triage.generate(200, pretrain.SEED, pretrain.DIFFICULTY))
+    taught = [pretrain.answer(note["facts"]) for note in notes]
+    assert not any(label in text for text in taught for label in triage.LABELS)
+
+
 def test_the_shipped_base_has_the_shape_and_the_tokenizer_that_are_built(tokenizer):
     shipped = T5Config.from_pretrained(paths.BASE)
     built = pretrain.config()
-    for name in ("vocab_size", "d_model", "d_kv", "num_heads", "d_ff", "num_layers"):
+    for name in (
+        "vocab_size",
+        "d_model",
+        "d_kv",
+        "num_heads",
+        "d_ff",
+        "num_layers",
+        "num_decoder_layers",
+    ):
         assert getattr(shipped, name) == getattr(built, name)
     assert load_tokenizer("mini-base").all_special_tokens == tokenizer.all_special_tokens
+
+
+def test_pretraining_takes_the_threads_that_serve_the_base(tokenizer, monkeypatch):
+    monkeypatch.delenv("OMP_NUM_THREADS")
+    monkeypatch.setattr(env, "_usual_threads", lambda: 2)
+    torch.set_num_threads(2)
+    pretrain.pretrain(tokenizer, [("54 yo M", "present: a")], ["An abstract."], 1, batch=4)
+    assert torch.get_num_threads() == 1

@@ -22,6 +22,7 @@ STORY = {
     "06_automatic_metrics",
     "07_llm_judge",
     "08_figures",
+    "10_when_rationales_help",
 }
 
 
@@ -58,7 +59,7 @@ def test_one_command_ends_by_saying_where_everything_is(executed, project):
 def test_every_notebook_was_executed_to_its_end(executed, smoke):
     _, runs, datasets = smoke
     folder = executed[1] / "runs" / "smoke" / "notebooks"
-    wanted = {f"{run.dataset}-{run.method}-seed{run.seed}" for run in grid.with_starts(runs)}
+    wanted = {grid.executed(run) for run in grid.with_starts(runs)}
     wanted |= {f"01_data-{dataset}" for dataset in datasets} | STORY
     assert {path.stem for path in folder.glob("*.ipynb")} == wanted
     for path in folder.glob("*.ipynb"):
@@ -86,7 +87,7 @@ def test_tables_and_figures_are_files_with_their_origin(executed, project, smoke
     assert tables <= {path.name for path in results.iterdir()}
     manifest = json.loads((folder / "manifest.json").read_text())
     pictures = sorted(folder.glob("*.png"))
-    assert {path.stem.split("_")[0] for path in pictures} >= {"fig1a", "fig7"}
+    assert {path.stem.split("_")[0] for path in pictures} >= {"fig1a", "fig7", "fig8a"}
     for picture in pictures:
         assert picture.with_suffix(".pdf").is_file() and picture.with_suffix(".csv").is_file()
         entry = manifest[picture.stem]
@@ -133,7 +134,7 @@ def test_the_same_command_again_does_nothing(executed, project, outside):
 
 def test_a_notebook_runs_with_its_defaults_without_papermill_in_this_environments_kernel(tmp_path):
     """As `./run_all.sh lab` does it, although the user has another kernel of the same name."""
-    decoy = tmp_path / "user" / "kernels" / "python3"
+    decoy = tmp_path / "user" / "kernels" / "r2d"
     decoy.mkdir(parents=True)
     (decoy / "kernel.json").write_text(
         '{"argv": ["false"], "display_name": "elsewhere", "language": "python"}'

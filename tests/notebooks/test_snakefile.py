@@ -20,7 +20,9 @@ from r2d import recipes
 from r2d.experiments import grid
 from r2d.experiments.workflow import Plan
 
-AFTER = {"06_automatic_metrics", "08_figures", "00_overview", "report"}
+CURVES = {"10_when_rationales_help"}
+TABLES = {"06_automatic_metrics"} | CURVES
+AFTER = TABLES | {"08_figures", "00_overview", "report"}
 WITH_LLMS = {"05_zero_shot_llms", "07_llm_judge"}
 TOLD = WITH_LLMS | AFTER  # what is told from the runs
 
@@ -96,7 +98,13 @@ def test_chosen_experiments_list_their_runs_and_no_others(
 ):
     jobs = set(listed(project, outside, f"only={only}"))
     runs = grid.runs(smoke[0], only.split(","))
-    assert jobs == names(runs) | {"01_data triage"} | AFTER | with_llms
+    assert jobs == names(runs) | {"01_data triage"} | AFTER - CURVES | with_llms
+
+
+def test_learning_curves_alone_have_no_other_table(project, outside, smoke, listed):
+    jobs = set(listed(project, outside, "only=E9"))
+    datasets = {f"01_data {name}" for name in ("triage", "triage-small")}
+    assert jobs == names(grid.runs(smoke[0], ["E9"])) | datasets | AFTER - {"06_automatic_metrics"}
 
 
 @pytest.mark.parametrize(
@@ -126,6 +134,7 @@ def test_each_cluster_profile_plans_the_same_jobs(project, outside, smoke, snake
         assert name in output
     profile = yaml.safe_load((project / "notebooks/workflow" / cluster / "config.yaml").read_text())
     rules = re.findall(r"^rule (\w+):", (project / "notebooks/Snakefile").read_text(), re.MULTILINE)
+    rules += [name[3:] for name in grid.carried(smoke[0])]
     assert {*profile["set-resources"], *profile["set-threads"]} <= set(rules)
     assert profile["executor"] == cluster
 
@@ -180,6 +189,7 @@ def run(name, out, parameters):
     profile = recipes.load(parameters["profile"], parameters["overrides"]).profile
     runs = paths.runs(profile)
     tables = {"05": ["zero_shot"], "06": ["table_1"], "07": ["judge", "judge_qualification"]}
+    tables["10"] = ["e9_tests"]
     files = [runs / "results" / f"{table}.csv" for table in tables.get(name[:2], [])]
     if name == "01_data":
         files.append(runs / parameters["dataset"] / "data.json")
@@ -236,7 +246,7 @@ def test_one_failed_run_does_not_stop_the_others_and_is_named_with_its_notebook(
     assert done.returncode == 1
     finished = {file.parent.parent.name for file in home.rglob("metrics.json")}
     assert {*recipes.load("smoke").methods} - finished == {"dss-full"}
-    notebook = home / "logs" / "triage-dss-full-seed1.ipynb"
+    notebook = home / "logs" / "04_baselines-triage-dss-full-seed1.ipynb"
     assert notebook.is_file() and f"  {notebook}\n    it was told to fail" in done.stderr
     assert done.stderr.count(".ipynb") == 1
     assert (home / "results" / "zero_shot.csv").exists()
@@ -245,7 +255,7 @@ def test_one_failed_run_does_not_stop_the_others_and_is_named_with_its_notebook(
 
 def test_the_next_run_does_what_is_missing(quick, listed):
     project, environment, _ = quick
-    missing = {"triage dss-full seed 1", "07_llm_judge"} | AFTER
+    missing = {"triage dss-full seed 1", "07_llm_judge"} | AFTER - CURVES
     assert set(listed(project, environment)) == missing
 
 
@@ -266,7 +276,7 @@ def test_a_killed_run_goes_on_where_it_was_and_a_rerun_without_new_results_is_no
     assert psutil.wait_procs(below, timeout=60)[1] == []  # Snakemake, notebooks and kernels
     done = run_all(project, environment)  # and no lock is in the way
     assert done.returncode == 0 and re.search(r"\((\d+) of \1\)", done.stdout)
-    assert {"triage tfidf seed 1"} | AFTER <= started(done)
+    assert {"triage tfidf seed 1"} | AFTER - CURVES <= started(done)
     assert "triage r2d-full seed 1" not in started(done)
     began = time.monotonic()
     again = run_all(project, environment)
@@ -277,7 +287,7 @@ def test_a_killed_run_goes_on_where_it_was_and_a_rerun_without_new_results_is_no
 @pytest.mark.parametrize(
     ("notebook", "job"),
     [
-        ("triage-tfidf-seed1", "triage tfidf seed 1"),
+        ("04_baselines-triage-tfidf-seed1", "triage tfidf seed 1"),
         ("01_data-triage", "01_data triage"),
         ("06_automatic_metrics", "06_automatic_metrics"),
     ],
@@ -343,7 +353,7 @@ def test_a_page_of_the_report_that_got_lost_is_made_again(quick, listed, noteboo
             None,
             "\nCHANGED = 1\n",
             "all",
-            {"01_data triage"} | WITH_LLMS | AFTER,
+            {"01_data triage", "01_data triage-small"} | WITH_LLMS | AFTER,
         ),
         ("r2d/training/loop.py", None, "\n# A remark.\n", (), ()),
         (
@@ -351,20 +361,20 @@ def test_a_page_of_the_report_that_got_lost_is_made_again(quick, listed, noteboo
             "\n",
             "\n# changed\n",
             (),
-            {"05_zero_shot_llms"} | AFTER - {"06_automatic_metrics"},
+            {"05_zero_shot_llms"} | AFTER - TABLES,
         ),
         (
             "r2d/reporting/gallery.py",
             None,
             "\nCHANGED = 1\n",
             (),
-            AFTER - {"06_automatic_metrics"},
+            AFTER - TABLES,
         ),
         (
             "notebooks/04_baselines.ipynb",
             "\n",
             "\n\n",
-            {"majority", "tfidf", "sft-full", "dss-full"},
+            "baselines",
             TOLD,
         ),
     ],
@@ -386,7 +396,11 @@ def test_a_change_reruns_exactly_what_depends_on_it(quick, listed, file, old, ne
         methods = set(recipe.methods)
     elif methods == "measured":
         methods = {m for m in recipe.methods if grid.notebook(recipe, m) != "02_stage1"}
-    assert jobs == {f"triage {method} seed 1" for method in methods} | set(others)
+    elif methods == "baselines":
+        methods = {m for m in recipe.methods if grid.notebook(recipe, m) == "04_baselines"}
+    runs = grid.with_starts(grid.runs(recipe, list(recipe.experiments)))
+    rerun = [run for run in runs if run.method in methods and run.dataset != "pubmedqa"]
+    assert jobs == {str(run) for run in rerun} | set(others)
 
 
 def test_what_reaches_a_shell_is_quoted(quick, snakemake):

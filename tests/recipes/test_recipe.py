@@ -26,8 +26,8 @@ def test_every_shipped_recipe_loads_under_its_own_name(profile):
             assert all(recipe.training(method, dataset).steps > 0 for dataset in recipe.datasets)
 
 
-def test_the_three_profiles_are_there():
-    assert {"smoke", "mini", "paper"} <= set(recipes.profiles())
+def test_the_profiles_are_there():
+    assert {"smoke", "mini", "study", "paper"} <= set(recipes.profiles())
 
 
 def test_every_sanity_row_that_a_recipe_may_name_can_be_computed():
@@ -40,6 +40,18 @@ def test_every_shipped_method_is_used_by_an_experiment_or_a_start(profile):
     used = {method for e in recipe.experiments.values() for method in e.methods}
     used |= {method.init for method in recipe.methods.values()}
     assert set(recipe.methods) <= used
+
+
+def test_the_studys_datasets_differ_in_size_and_noise_alone():
+    recipe = recipes.load("study")
+    varied = {"train": None, "noise": 0.0, "methods": ()}
+    rest = {
+        settings.model_copy(update=varied).model_dump_json()
+        for settings in recipe.datasets.values()
+    }
+    places = {(settings.train, settings.noise) for settings in recipe.datasets.values()}
+    assert len(rest) == 1 and len(places) == len(recipe.datasets)
+    assert {noise for _, noise in places} == {0.0, 0.2}
 
 
 def test_the_paper_recipe_states_the_papers_values():

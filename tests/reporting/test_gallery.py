@@ -44,20 +44,28 @@ def exposure_table() -> pd.DataFrame:
     return pd.DataFrame(
         [
             shared | {"measure": measure, "decision": decision}
-            for measure in ("bertscore_f1", "names_reason")
+            for measure in ("agreement", "bertscore_f1", "names_reason")
             for decision in ("right", "wrong")
         ]
     )
+
+
+def support_table() -> pd.DataFrame:
+    row = {"method": "r2d-full", "title": "R2D", "seed": 1, "follows_label": 0.3}
+    row |= {"follows_label_low": 0.2, "follows_label_high": 0.4, "follows_label_chance": 1 / 6}
+    return pd.DataFrame([TRIAGE | row])
 
 
 def sizes_table() -> pd.DataFrame:
     models = (
         ("zero-shot", "smollm2", "answer", 1e8),
         ("zero-shot", "smollm2", "scored", 1e8),
-        ("fine-tuned", "r2d-full", "generated", 1e6),
+        ("zero-shot", "qwen", "answer", 4e9),
+        *(("fine-tuned", method, "generated", 1e6) for method in METHODS[1:4]),
         ("majority", "majority", None, None),
     )
     shared = {"macro_f1": 0.4, "macro_f1_low": 0.3, "macro_f1_high": 0.5, "cases": 9}
+    shared |= {"accuracy": 0.45, "seeds": 1}
     return pd.DataFrame(
         [
             TRIAGE
@@ -87,9 +95,65 @@ def qualification_table() -> pd.DataFrame:
     return pd.DataFrame([TRIAGE | shared | {"corruption": name} for name in corruptions])
 
 
+def by_size(**values) -> list[dict]:
+    """A row for each of four sizes and two noise levels."""
+    places = [(notes, noise) for noise in (0.0, 0.2) for notes in (250, 500, 1000, 2000)]
+    return [TRIAGE | {"notes": notes, "noise": noise} | values for notes, noise in places]
+
+
+def curves_table() -> pd.DataFrame:
+    rows = []
+    for place, method in enumerate(("tfidf", "sft-matched", "r2d-full-no-stage1", "r2d-full")):
+        for seed in (1, 2, 3):
+            rows += by_size(method=method, seed=seed, macro_f1=0.3 + 0.1 * place + 0.01 * seed)
+    return pd.DataFrame(rows)
+
+
+def size_tests() -> pd.DataFrame:
+    """Reason2Decide told apart from SFT everywhere, and from nothing else."""
+    test = {"method": "r2d-full", "measure": "macro_f1", "difference": 0.05, "runs": 3}
+    asked = {
+        "rationales": {"against": "sft-matched", "low": 0.01, "high": 0.09, "p_holm": 0.01},
+        "sampling": {"against": "r2d-full-no-sampling", "low": -0.1, "high": 0.2, "p_holm": 0.6},
+        "stage 1": {"against": "r2d-full-no-stage1", "low": -0.1, "high": 0.2, "p_holm": 0.6},
+    }
+    rows = []
+    for question, values in asked.items():
+        rows += by_size(question=question, **test, **values)
+    return pd.DataFrame(rows)
+
+
+def savings_table() -> pd.DataFrame:
+    shared = {"all_notes": 2000, "smallest": 250, "target": 0.8, "seeds": 3}
+    needs = (
+        {"method": "r2d-full", "title": "R2D", "needed": 700.0, "low": 500.0, "high": None},
+        {"method": "tfidf", "title": "TF-IDF", "needed": None, "low": None, "high": None},
+    )
+    noises = [TRIAGE | shared | {"noise": noise} for noise in (0.0, 0.2)]
+    return pd.DataFrame([noise | need for noise in noises for need in needs])
+
+
+def caps_table() -> pd.DataFrame:
+    shared = {"agreement_wrong": 0.9, "agreement_wrong_chance": 0.2, "follows_label": 0.8}
+    shared |= {"follows_label_chance": 1 / 6, "gap": -0.3, "method": "r2d-full"}
+    rows = [{"cap": cap, "seed": seed} for cap in (0, 0.3, 0.9, 1.0) for seed in (1, 2)]
+    return pd.DataFrame([TRIAGE | shared | row for row in rows])
+
+
+def cap_tests() -> pd.DataFrame:
+    rows = []
+    for cap in (0, 0.3, 0.9, 1.0):
+        rows.append(TRIAGE | {"cap": cap, "measure": "gap", "loses": "yes"})
+        rows.append(TRIAGE | {"cap": cap, "measure": "follows_label", "loses": "no"})
+    return pd.DataFrame(rows)
+
+
 def every_table() -> dict[str, pd.DataFrame]:
     """Small tables of every kind that the gallery reads."""
-    difference = TRIAGE | {"method": "r2d-full", "difference": 0.1, "low": -0.1, "high": 0.2}
+    difference = TRIAGE | {"method": "r2d-full", "measure": "macro_f1"}
+    difference |= {"difference": 0.1, "low": -0.1, "high": 0.2, "runs": 2, "p_holm": 0.3}
+    tests = pd.DataFrame([difference | {"against": name} for name in METHODS[:3]])
+    kind = TRIAGE | {"kind": "plain", "cases": 9, "accuracy": 0.7}
     classes = [
         TRIAGE | {"method": method, "seed": 1, "label": label, "f1": 0.5}
         for method in METHODS
@@ -100,9 +164,19 @@ def every_table() -> dict[str, pd.DataFrame]:
         "per_class": pd.DataFrame(classes),
         "e2_sources": runs_table(),
         "e3_ablations": runs_table(),
-        "e3_differences": pd.DataFrame([difference | {"against": name} for name in METHODS[:3]]),
+        "comparisons": tests,
+        "by_kind": pd.DataFrame([kind | {"method": method} for method in METHODS]),
+        "e2_differences": tests,
+        "e3_differences": tests,
         "e6_exposure": exposure_table(),
+        "e6_support": support_table(),
+        "e6_gaps": pd.DataFrame([{**difference, "measure": "agreement", "title": "R2D"}]),
         "e8_curves": logs_table(),
+        "e9_runs": curves_table(),
+        "e9_tests": size_tests(),
+        "e9_savings": savings_table(),
+        "e9_caps": caps_table(),
+        "e9_cap_tests": cap_tests(),
         "zero_shot": sizes_table(),
         "judge": grades_table(),
         "judge_qualification": qualification_table(),
@@ -149,6 +223,32 @@ def test_every_figure_carries_the_profiles_note_and_clips_no_text(smoke, name):
     drawn = figure.get_tightbbox()
     assert drawn.x0 > -0.02 and drawn.y0 > -0.02
     assert drawn.x1 < width + 0.02 and drawn.y1 < height + 0.02
+
+
+@pytest.mark.parametrize(
+    ("name", "title"),
+    [
+        (
+            "fig8a_curves",
+            "Macro-F1 by training notes: in 8 of 8 sizes and noise levels R2D is above SFT with "
+            "R2D's compute, in 0 below",
+        ),
+        (
+            "fig8b_gains",
+            "What each part changes: R2D nowhere told apart from R2D without sampling",
+        ),
+        (
+            "fig8c_saved",
+            "SFT's macro-F1 with 2,000 notes takes R2D 700 notes [500, not reached]",
+        ),
+        ("fig8d_caps", "Exposure gap: no cap closes it while the label is followed as before"),
+    ],
+)
+def test_the_titles_of_figure_8_say_what_its_tests_say(smoke, name, title):
+    entry = gallery.GALLERY[name]
+    sources = [tables.read(tables.folder(smoke) / f"{table}.csv") for table in entry.tables]
+    figure = entry.draw(*sources, recipe=smoke, dataset="triage")
+    assert " ".join(figure.get_suptitle().split()) == title
 
 
 def test_only_chosen_experiments_are_drawn_and_what_others_drew_stays(smoke):
@@ -211,14 +311,35 @@ def test_findings_come_together_by_the_number_of_their_experiment(smoke):
     gallery.copy_tables(smoke, ["E1", "E4"])
     headings = ["**Table 1**", "- a", "**E2**", "- b", "**E4**", "- d", "**E10**", "- c"]
     assert (target / "findings.md").read_text().split("\n\n") == [*headings[:-1], "- c\n"]
-    assert set(manifest.read(target)) == {*gallery.TABLES, "findings.md"}
+    assert set(manifest.read(target)) == {*gallery.TABLES, "table_4.md", "findings.md"}
+    sizes = (target / "table_4.md").read_text()
+    assert smoke.note in sizes and "4,000.0 " in sizes and "40.0 [30, 50]" in sizes
+
+
+def test_a_dataset_on_which_no_network_learned_has_no_figure_1(smoke):
+    for name in ("runs", "per_class"):
+        file = tables.folder(smoke) / f"{name}.csv"
+        rows = tables.read(file)  # all methods, majority among them, are equally accurate
+        pd.concat([rows, rows.assign(dataset="pubmedqa")]).to_csv(file, index=False)
+    drawn = [name for name in gallery.names(smoke, ["E1"]) if name.startswith("fig1")]
+    assert drawn == ["fig1a_main_triage", "fig1b_classes_triage"]
+
+
+def test_fewer_than_five_models_are_a_table_and_no_figure(smoke):
+    file = tables.folder(smoke) / "zero_shot.csv"
+    few = tables.read(file).query("name != 'qwen'")
+    few.to_csv(file, index=False)
+    assert gallery.draw(smoke, "fig4_size", ["E4"]) == []
+    assert "fig4_size_triage" not in gallery.names(smoke, ["E4"])
+    assert "smollm2" in gallery.table_4(smoke, ["E4"]) and gallery.table_4(smoke, ["E1"]) == ""
 
 
 def test_a_figure_is_saved_with_its_source_and_its_origin(smoke, home):
     source = tables.folder(smoke) / "runs.csv"
     frame = tables.read(source)
     for name in ("fig_b", "fig_a"):
-        figure = gallery.figures.main_result(frame, smoke, "triage")
+        nothing = pd.DataFrame()
+        figure = gallery.figures.main_result(frame, nothing, nothing, smoke, "triage")
         picture = manifest.save(figure, name, frame, smoke, [source])
         assert picture.read_bytes().startswith(b"\x89PNG")
         assert picture.with_suffix(".pdf").read_bytes().startswith(b"%PDF")
@@ -246,7 +367,7 @@ def test_the_committed_figures_are_of_the_recipe_that_is_shipped():
     shipped = recipes.load("mini").fingerprint()
     assert {entry["recipe"] for entry in entries.values()} == {shipped}, "run ./run_all.sh, commit"
     drawn = {name.split("_")[0] for name in entries if name.startswith("fig")}
-    assert drawn == {"fig1a", "fig1b", *(f"fig{k}" for k in range(2, 8))}
+    assert drawn == {"fig1a", "fig1b", *(f"fig{k}" for k in (2, 3, 5, 6, 7))}
     for name, entry in entries.items():
         file = MINI / (f"{name}.csv" if "caption" in entry else name)
         assert digest(file) == entry["sha256"], f"{file.name} was edited"

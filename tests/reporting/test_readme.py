@@ -1,8 +1,10 @@
 """What README and the site's pages say exists: commands and options, files, rooms, notebooks."""
 
+import json
 import re
 import shlex
 
+import pandas as pd
 import pytest
 import typer
 
@@ -89,16 +91,64 @@ def test_the_results_are_those_of_the_committed_files():
 
 
 @committed
-def test_the_results_are_one_table_of_six_columns_three_sentences_and_one_figure():
+def test_the_examples_are_those_of_the_committed_run():
+    block = readme.examples(MINI)
+    ends = readme.EXAMPLES_START, readme.EXAMPLES_END
+    assert README == readme.filled(README, block, *ends), "run ./run_all.sh figures"
+    made = json.loads((MINI / readme.EXAMPLES).read_text(encoding="utf-8"))
+    right, wrong = made["examples"]
+    assert right["outcome"] == "right" and right["label"] == right["gold"]
+    assert wrong["outcome"] != "right" and wrong["label"] != wrong["gold"]
+
+
+@committed
+def test_the_results_are_one_table_of_six_columns_the_findings_and_one_figure():
     block = readme.block(MINI)
     rows = [line for line in block.splitlines() if line.startswith("|")]
     methods = tables.read(MINI / "table_1.csv").query("dataset == 'triage'")["title"]
     assert len(rows) == 2 + len(methods) and {row.count("|") for row in rows} == {7}
     sentences = [line for line in block.splitlines() if line.startswith("- ")]
     findings = (MINI / "findings.md").read_text(encoding="utf-8")
-    assert len(sentences) == 3 and all(sentence in findings for sentence in sentences)
+    assert sentences and all(sentence in findings for sentence in sentences)
     assert block.count("![") == 1 and "pubmedqa" not in block
     assert recipes.load("mini").note in block
+
+
+def test_the_findings_shown_are_table_1s_and_how_rationales_follow_labels(tmp_path):
+    folder = tmp_path / "mini"
+    folder.mkdir()
+    cells = {"dataset": "triage", "method": "r2d-full", "title": "R2D", "seed": 1}
+    cells |= {"profile": "mini", "test_cases": 9, "macro_f1": 0.5, "agreement": 0.8}
+    tables.summarise(pd.DataFrame([cells])).to_csv(folder / "table_1.csv", index=False)
+    (folder / "table_1.md").write_text("Profile\n\n| table |\n\nThese rows: one run.\n")
+    pd.DataFrame([{"dataset": "triage", "method": "r2d-full", "seconds": 2.0}]).to_csv(
+        folder / "table_2.csv", index=False
+    )
+    (folder / f"{readme.FIGURE}.png").write_bytes(b"")
+    shown = [
+        "- Table 1: R2D beats SFT on triage: macro-F1 +3.0 [+1.0, +5.0].",
+        "- E3: R2D beats another on triage: macro-F1 +3.0 [+1.0, +5.0].",
+        "- R2D can't be told apart on triage (3 runs a method) from DSS.",
+        "- Power: with 3 runs a method and 400 cases of triage, a true difference.",
+        "- R2D on triage (3 runs): the rationale supports the decided label in 84.0% of cases.",
+    ]
+    others = [
+        "- E6: R2D beats another on triage: macro-F1 +3.0 [+1.0, +5.0].",
+        "- One run each on pubmedqa, 200 cases, says nothing about the methods.",
+        "- DSS on triage (3 runs): the rationale supports the decided label in 80.0% of cases.",
+    ]
+    blocks = {"Told apart": (0, 1), "Table 1": (2, 3), "E6": (4,)}
+    text = []
+    for (heading, places), other in zip(blocks.items(), others, strict=True):
+        listed = "\n".join([*(shown[k] for k in places), other])
+        text.append(f"**{heading}**\n\n{listed}")
+    (folder / "findings.md").write_text("\n\n".join(text) + "\n")
+    block = readme.block(folder)
+    assert [line for line in block.splitlines() if line.startswith("- ")] == shown
+    assert "| 50.0 " in block and "| 80.0 " in block
+    (folder / "findings.md").write_text("**E2**\n\n- Nothing.\n")
+    with pytest.raises(R2DError, match="hold no comparison on triage"):
+        readme.block(folder)
 
 
 @committed
@@ -111,11 +161,15 @@ def test_training_time_takes_in_the_stage_1_that_a_method_starts_from():
 def test_only_what_stands_between_the_markers_is_rewritten(tmp_path, monkeypatch):
     monkeypatch.setattr(paths, "ROOT", tmp_path)
     monkeypatch.setattr(readme, "block", lambda folder: f"results of {folder.name}")
+    monkeypatch.setattr(readme, "examples", lambda folder: f"cases of {folder.name}")
     file = tmp_path / "README.md"
-    file.write_text(f"before\n{readme.START}\nold\n{readme.END}\nafter\n")
+    cases = f"{readme.EXAMPLES_START}\nold\n{readme.EXAMPLES_END}"
+    results = f"{readme.START}\nold\n{readme.END}"
+    file.write_text(f"before\n{cases}\nbetween\n{results}\nafter\n")
     readme.rewrite()
-    block = f"{readme.START}\n\nresults of mini\n\n{readme.END}"
-    assert file.read_text() == f"before\n{block}\nafter\n"
+    cases = f"{readme.EXAMPLES_START}\n\ncases of mini\n\n{readme.EXAMPLES_END}"
+    results = f"{readme.START}\n\nresults of mini\n\n{readme.END}"
+    assert file.read_text() == f"before\n{cases}\nbetween\n{results}\nafter\n"
     assert (tmp_path / "figures" / "method.png").is_file()
 
 
@@ -126,3 +180,19 @@ def test_without_markers_or_results_a_sentence_says_so(tmp_path):
     folder.mkdir()
     with pytest.raises(R2DError, match="table_1.csv is not there; run `./run_all.sh` first."):
         readme.block(folder)
+    with pytest.raises(R2DError, match="examples.json is not there; run `./run_all.sh figures`"):
+        readme.examples(folder)
+
+
+def test_an_example_shows_what_was_written_how_sure_it_was_and_no_markup(tmp_path):
+    case = {"outcome": "wrong, yet convincing", "kind": "plain", "note": "cough *<b>*", "gold": "a"}
+    case |= {"label": "b", "rationale": "b | because", "gold_rationale": "a", "confidence": 0.414}
+    made = {"run": "runs/mini/triage/r2d-full/seed1", "title": "R2D", "temperature": 1.3}
+    made |= {"abstain_below": 0.6, "coverage": 0.8, "accuracy": 0.9}
+    made["examples"] = [case | {"abstained": True}]
+    (tmp_path / readme.EXAMPLES).write_text(json.dumps(made))
+    lines = readme.examples(tmp_path).splitlines()
+    cells = [" ".join(line.replace("\\|", "/").split("|")[2].split()) for line in lines[:8]]
+    assert cells[0] == "decided wrong, yet convincing" and cells[2] == r"cough \*\<b\>\*"
+    assert cells[3:] == ["a", "b", "b / because", "a", "41.4%, would leave it to a person"]
+    assert "temperature 1.30); leaving cases below 60% to a person answers 80%" in lines[-1]

@@ -20,6 +20,7 @@ from nbformat.v4 import new_output
 
 from r2d import paths, recipes
 from r2d.errors import R2DError
+from r2d.reporting import site_pages
 from r2d.reporting.site import build
 
 RUNS = [
@@ -89,7 +90,7 @@ def fill(home: Path) -> None:
     rows = []
     for dataset, method, seed in RUNS:
         given = {"dataset": dataset, "method": method, "seed": seed}
-        carried = notebooks / f"{dataset}-{method}-seed{seed}.ipynb"
+        carried = notebooks / f"{SOURCES[method]}-{dataset}-{method}-seed{seed}.ipynb"
         executed(SOURCES[method], carried, given, 60)
         executed("01_data", notebooks / f"01_data-{dataset}.ipynb", {"dataset": dataset}, 30)
         folder = base / dataset / method / f"seed{seed}"
@@ -181,7 +182,7 @@ def test_every_link_inside_the_site_leads_somewhere(site):
 
 
 def test_formulas_are_drawn_without_a_script(site):
-    page = site / "notebooks" / "triage-r2d-full-seed1.html"
+    page = site / "notebooks" / "03_stage2-triage-r2d-full-seed1.html"
     drawn = re.findall(r"<math.*?</math>", page.read_text(encoding="utf-8"), re.DOTALL)
     assert len(drawn) >= 8 and 'display="block"' in "".join(drawn) and "<msub>" in "".join(drawn)
     assert "$" not in Page(page).text
@@ -204,13 +205,38 @@ def test_a_page_says_how_the_runs_were_made_and_how_long_they_took(site):
     page = Page(site / "how_it_was_run.html")
     known = ("3.99", "9.8.7", "abacus (cpu)", "c0ffee", "4 runs", "6.5 minutes", "12.5")
     assert not [shown for shown in known if shown not in page.text]
-    assert {"index.html", "notebooks/triage-r2d-full-seed2.html"} <= set(page.links)
+    assert {"index.html", "notebooks/03_stage2-triage-r2d-full-seed2.html"} <= set(page.links)
 
 
-def test_a_link_to_a_notebook_leads_to_the_first_page_made_of_it(site):
-    stage_2 = Page(site / "notebooks" / "triage-r2d-full-seed1.html")
-    baselines = [link for link in stage_2.links if link == "triage-majority-seed1.html"]
-    assert len(baselines) > 1 and "Next: 04_baselines" in stage_2.text  # in the text, and the menu
+def test_runs_that_no_table_has_are_counted_apart(filled):
+    pd.DataFrame([dict(zip(("dataset", "method", "seed"), RUNS[0], strict=True))]).to_csv(
+        filled / "results" / "runs.csv", index=False
+    )
+    recipe = recipes.load("smoke")
+    text = site_pages.how_it_was_run(recipe, site_pages.find(recipe))
+    assert "from the files of 1 runs; 3 more of this profile were not chosen for them." in text
+
+
+def test_a_link_to_a_notebook_leads_to_the_nearest_page_made_of_it(site):
+    stage_2 = Page(site / "notebooks" / "03_stage2-triage-r2d-full-seed1.html")
+    nearest = "04_baselines-triage-majority-seed1.html"
+    assert stage_2.links.count(nearest) > 1  # in the text, and the menu
+    assert "Next: 04_baselines" in stage_2.text
+
+
+def test_executed_notebooks_link_to_their_executed_neighbours_and_keep_their_times(filled):
+    folder, recipe = filled / "notebooks", recipes.load("smoke")
+    stage_2 = folder / "03_stage2-triage-r2d-full-seed2.ipynb"
+    times = stage_2.stat().st_mtime_ns
+    for _ in range(2):  # a second time there is nothing to change
+        site_pages.link_executed(recipe, site_pages.find(recipe))
+        assert "(04_baselines-triage-majority-seed1.ipynb)" in stage_2.read_text("utf-8")
+        assert stage_2.stat().st_mtime_ns == times
+    overview = nbformat.read(folder / "00_overview.ipynb", as_version=4)
+    assert "(01_data-triage.ipynb)" in overview.cells[-1].source
+    tables = nbformat.read(folder / "06_automatic_metrics.ipynb", as_version=4)
+    judge = re.search(r"\[07_llm_judge\]\((.+?)\)", tables.cells[-1].source)[1]
+    assert (folder / judge).resolve() == paths.NOTEBOOKS / "07_llm_judge.ipynb"  # not executed
 
 
 def test_runs_are_listed_by_dataset_method_and_seed_under_short_names(site):
@@ -222,8 +248,8 @@ def test_runs_are_listed_by_dataset_method_and_seed_under_short_names(site):
     assert listed == [
         "Notebooks",
         "00 Overview",
-        "01 Data: pubmedqa",
         "01 Data: triage",
+        "01 Data: pubmedqa",
         "06 Automatic metrics",
         "08 Figures",
         "More",
@@ -236,7 +262,7 @@ def test_runs_are_listed_by_dataset_method_and_seed_under_short_names(site):
         "Runs on pubmedqa",
         "R2D (QLoRA), seed 1",
     ]
-    page = Page(site / "notebooks" / "triage-r2d-full-seed2.html").text
+    page = Page(site / "notebooks" / "03_stage2-triage-r2d-full-seed2.html").text
     question = "Stage 2: what does joint training with scheduled sampling add?"
     assert f"R2D on triage, seed 2 {question}" in page
 
@@ -259,8 +285,8 @@ def test_a_missing_file_is_named(filled, missing):
 
 
 def test_a_run_in_the_tables_without_its_notebook_is_named(filled):
-    (filled / "notebooks" / "triage-r2d-full-seed2.ipynb").unlink()
-    with pytest.raises(R2DError, match="triage-r2d-full-seed2.ipynb is not there"):
+    (filled / "notebooks" / "03_stage2-triage-r2d-full-seed2.ipynb").unlink()
+    with pytest.raises(R2DError, match="03_stage2-triage-r2d-full-seed2.ipynb is not there"):
         build(recipes.load("smoke"))
 
 

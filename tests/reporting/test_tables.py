@@ -2,9 +2,11 @@
 
 import pandas as pd
 import pytest
+from sklearn.metrics import accuracy_score, f1_score
+from statsmodels.stats.weightstats import DescrStatsW
 
 from r2d.errors import R2DError
-from r2d.reporting import collect, tables
+from r2d.reporting import collect, comparisons, tables
 
 
 def test_a_summary_has_mean_and_deviation_over_seeds(runs):
@@ -20,8 +22,40 @@ def test_a_summary_has_mean_and_deviation_over_seeds(runs):
 
 def test_people_read_points_of_100_and_only_measures_that_have_values(recipe, runs):
     shown = tables.readable(tables.summarise(collect.runs(runs)), recipe)
-    assert shown.loc[2, "Accuracy"] == "85.0 ± 7.1" and "Sentence BLEU" not in shown
-    assert shown.loc[0, "Macro-F1"].endswith("]")
+    assert shown.loc[2, "Macro-F1"].startswith("85.0 ± 7.1 [") and "Sentence BLEU" not in shown
+    assert "Accuracy" not in shown and "Invalid labels" not in shown
+    open_labels = collect.runs(runs).assign(macro_f1=None, invalid_rate=None)
+    assert tables.readable(tables.summarise(open_labels), recipe).loc[2, "Accuracy"] == "85.0 ± 7.1"
+
+
+def test_scores_of_degenerate_rationales_are_marked_and_explained(recipe, runs):
+    frame = collect.runs(runs)
+    explained = frame["method"] != "majority"
+    frame.loc[explained, ["sentence_bleu", "degenerate"]] = 0.5, 0.0
+    frame.loc[frame["method"] == "dss-full", "degenerate"] = 0.9
+    table = tables.summarise(frame)
+    shown = tables.readable(table, recipe).set_index("method")
+    assert "Sentence BLEU" not in shown and "†" not in shown.loc["DSS", "Macro-F1"]
+    like = tables.likeness(table.assign(bertscore_f1=[None, 0.8, 0.9]), recipe)
+    assert like["Sentence BLEU"].tolist() == ["50.0 ± 0.0 †", "50.0 ± 0.0"]
+    (remark,) = tables.remarks(table)
+    assert remark.startswith("† DSS on triage: 90% of its rationales are blank, a single word, or")
+
+
+def test_table_1_is_what_scikit_learn_and_statsmodels_make_of_the_predictions(runs):
+    table = tables.summarise(collect.runs(runs)).set_index("method")
+    for method in table.index:
+        cases = [pd.DataFrame(r.read()["predictions"]) for r in runs if r.method == method]
+        f1 = [f1_score(each["gold"], each["label"], average="macro") for each in cases]
+        hits = [accuracy_score(each["gold"], each["label"]) for each in cases]
+        for name, values in (("macro_f1", f1), ("accuracy", hits)):
+            over_seeds = DescrStatsW(values)
+            deviation = over_seeds.std_mean * len(values) ** 0.5
+            low, high = over_seeds.tconfint_mean()
+            assert table.loc[method, name] == pytest.approx(over_seeds.mean, abs=1e-6)
+            assert table.loc[method, f"{name}_sd"] == pytest.approx(deviation, abs=1e-6)
+            assert table.loc[method, f"{name}_seeds_low"] == pytest.approx(low, abs=1e-5)
+            assert table.loc[method, f"{name}_seeds_high"] == pytest.approx(high, abs=1e-5)
 
 
 def test_one_runs_scores_name_bertscores_model_and_the_gold_label(runs):
@@ -39,14 +73,17 @@ def test_one_runs_scores_name_bertscores_model_and_the_gold_label(runs):
 
 def test_tables_and_findings_are_written_with_their_origin(recipe, runs):
     frame = collect.runs(runs[:4])  # none of them starts from a stage 1
-    written = {"runs": frame, "table_1": tables.summarise(frame)}
+    cell = {"dataset": "triage", "method": "majority", "title": "Majority class", "kind": "plain"}
+    by_kind = pd.DataFrame([cell | {"cases": 9, "accuracy": 0.5, "agreement": None}])
+    written = {"runs": frame, "table_1": tables.summarise(frame), "by_kind": by_kind}
     tables.write(recipe, written, {"Table 1": ["A beats B.", "C does not."], "E2": []})
     folder = tables.folder(recipe)
     assert (folder / "findings.md").read_text() == "**Table 1**\n\n- A beats B.\n- C does not.\n"
     text = (folder / "table_1.md").read_text()
-    assert text.startswith(f"Profile: {recipe.note}\n\n| dataset")
+    assert text.startswith(f"Profile: {recipe.note}; synthetic: triage\n\n| dataset")
     assert "These rows: 4 runs (with the stage 1 that they start from), 1 minutes" in text
     assert "on abacus (cpu, threads: 1), by `./run_all.sh smoke` with changed settings" in text
+    assert "Table 1b." in text and "50 / –" in text and "Table 1c." not in text
     assert "Published" in text and "60.58" in text and "96.05" not in text  # of these datasets only
     assert len(tables.read(folder / "runs.csv")) == 4
 
@@ -67,3 +104,31 @@ def test_a_table_that_is_not_there_is_named(tmp_path):
 def test_every_published_number_has_its_mark_and_says_whether_it_compares():
     known = tables.published()
     assert set(known["mark"]) == {"[2nd]"} and known["comparable"].str.len().min() > 10
+
+
+def test_a_macro_f1s_interval_holds_for_new_seeds_and_cases(recipe, runs):
+    """It is the comparison with nothing, so wider than that over cases where seeds differ."""
+    frame = collect.runs(runs)
+    table = tables.summarise(frame).set_index("method")
+    r2d = table.loc["r2d-full"]
+    assert r2d["macro_f1_method_high"] - r2d["macro_f1_method_low"] > (
+        r2d["macro_f1_high"] - r2d["macro_f1_low"]
+    )
+    dss = [run.read()["metrics"] for run in runs if run.method == "dss-full"]
+    low, high = comparisons.interval(dss, "correct")
+    deviation = (35 * 5) ** 0.5 / 40 / 40**0.5  # of a share of 40 cases; equal runs add nothing
+    assert (high - low) / 2 == pytest.approx(2.02 * deviation, rel=0.1)
+    shown = tables.readable(table.reset_index(), recipe).set_index("method")
+    assert shown.loc["R2D", "Macro-F1"].endswith(
+        f"[{100 * r2d['macro_f1_method_low']:.0f}, {100 * r2d['macro_f1_method_high']:.0f}]"
+    )
+
+
+def test_a_dataset_that_taught_nothing_is_said_to_have(recipe, runs):
+    frame = collect.runs(runs)
+    poor = frame.assign(dataset="pubmedqa", accuracy=[0.6, 0.6, 0.5, 0.5, 0.4, 0.4])
+    table = tables.summarise(pd.concat([frame, poor]))
+    assert tables.unlearned(table, recipe) == ["pubmedqa"]
+    (sentence,) = tables.unlearned_sentences(table, recipe)
+    assert "Majority class 60.0, DSS 50.0, R2D 40.0" in sentence
+    assert "Accuracy" in tables.readable(table, recipe)  # by which one sees it

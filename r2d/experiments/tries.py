@@ -1,0 +1,96 @@
+"""Learning rates that were tried: what each method reached on validation, and which is taken."""
+
+import csv
+import io
+from collections import defaultdict
+from pathlib import Path
+from typing import Any
+
+from r2d import paths
+from r2d.errors import R2DError
+from r2d.experiments import directory, grid
+from r2d.experiments.run import Run
+from r2d.recipes import Recipe
+
+COLUMNS = ("dataset", "method", "seed", "lr", "score", "validation", "best_step", "steps", "best")
+
+
+def collect(recipe: Recipe) -> list[dict[str, Any]]:
+    """A row a finished run of the recipe, or of one that differs from it in learning rates alone.
+
+    Tries of an earlier version of the code count. Only methods of which more than one rate was
+    tried are listed, by method, seed and rate. `validation` is the best score on the validation
+    split that `score` names; `best` marks a method's rate with the highest of them. No test case is
+    looked at.
+    """
+    tried = defaultdict(dict)
+    for run in grid.with_starts(grid.runs(recipe, list(recipe.experiments))):
+        if run.objective is not None:
+            for folder in _twins(run):
+                row = _row(run, folder)
+                tried[run][row["lr"]] = row
+    rows = []
+    for run in sorted(tried, key=lambda run: (run.dataset, run.method, run.seed)):
+        of_run = [row for _, row in sorted(tried[run].items())]
+        best = max(row["validation"] for row in of_run)
+        for row in of_run if len(of_run) > 1 else ():
+            rows.append(row | {"best": "x" if row["validation"] == best else ""})
+    return rows
+
+
+def ship(recipe: Recipe) -> Path:
+    """Keep the table of tries beside the recipe; raises `R2DError` where there are none."""
+    rows = collect(recipe)
+    if not rows:
+        raise R2DError(
+            f"No second learning rate of {recipe.profile} was run here: do so first, e.g. "
+            f"`./run_all.sh {recipe.profile} --set train.common.lr=0.001`."
+        )
+    table = io.StringIO()
+    writer = csv.DictWriter(table, COLUMNS, lineterminator="\n")
+    writer.writeheader()
+    writer.writerows(rows)
+    path = place(recipe.profile)
+    path.parent.mkdir(exist_ok=True)
+    paths.write(path, table.getvalue())
+    return path
+
+
+def place(profile: str) -> Path:
+    """Where a profile's table of tries is kept."""
+    return paths.RECIPES / "tries" / f"{paths.named(profile)}.csv"
+
+
+def _twins(run: Run) -> list[Path]:
+    """Finished directories of the run, as the recipe has it and with other learning rates."""
+    places = paths.runs(run.recipe.profile).parent.glob(f"{run.recipe.profile}*")
+    names = (run.dataset, run.method, f"seed{run.seed}")
+    folders = [place.joinpath(*names) for place in sorted(places)]
+    wanted = _compared(run.settings)
+    return [folder for folder in folders if _settings(folder) == wanted]
+
+
+def _settings(folder: Path) -> dict | None:
+    if not (folder / directory.METRICS).is_file():
+        return None
+    return _compared(directory.read_file(folder, directory.CONFIG))
+
+
+def _compared(settings: Any) -> Any:
+    """Settings, and in them those of the stage 1, without learning rates and the code's version."""
+    if not isinstance(settings, dict):
+        return settings
+    return {key: _compared(value) for key, value in settings.items() if key not in ("lr", "code")}
+
+
+def _row(run: Run, folder: Path) -> dict[str, Any]:
+    settings = directory.read_file(folder, directory.CONFIG)
+    trained = directory.read_file(folder, directory.ENV)["training"]
+    return {
+        **run.names,
+        "lr": settings["train"]["lr"],
+        "score": trained["score"],
+        "validation": round(trained["best_score"], 4),
+        "best_step": trained["best_step"],
+        "steps": trained["steps"],
+    }

@@ -1,0 +1,241 @@
+"""Exposure bias (E6): does the rationale support the label that the model decided on?
+
+A gap of zero between rationales told the model's own label and told the gold one has two causes: a
+model that explains its own label as well as the gold one, and one whose rationale does not depend
+on the label. So agreement of label and rationale stands first, and beside it the forced-label
+probe; the gap in quality comes after.
+"""
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from r2d.evaluation import comparison, stats
+from r2d.experiments.run import Run
+from r2d.recipes import Recipe
+from r2d.reporting import tables
+
+RATIONALE_MEASURES = ("agreement", "names_reason", "bertscore_f1", "sentence_bleu")
+SUPPORT = ("agreement", "agreement_right", "agreement_wrong", "follows_label", "degenerate")
+SUPPORT += ("copied", "names_reason", "names_modifier", "denies_present")
+SUPPORT += ("consistency", "sufficiency")
+
+
+def scores(runs: Sequence[Run]) -> pd.DataFrame:
+    """Rationale scores given the model's own label and the gold one, right and wrong decisions.
+
+    One row a run, measure and decision: n, `own` and `gold` with intervals over examples, and
+    their paired difference `gap` (own - gold). Where the decision was right both prompts are the
+    same; a method whose rationale prompt carries no label has no `gold`.
+    """
+    rows = []
+    for run in runs:
+        examples = pd.DataFrame(run.read()["metrics"]["per_example"])
+        for measure in RATIONALE_MEASURES:
+            if measure in examples:
+                rows += [_row(run, measure, *part) for part in _by_decision(examples)]
+    return pd.DataFrame(rows)
+
+
+def _by_decision(examples: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+    right = examples["correct"] == 1
+    return [("right", examples[right]), ("wrong", examples[examples["correct"] == 0])]
+
+
+def _row(run: Run, measure: str, decision: str, examples: pd.DataFrame) -> dict:
+    row = {
+        "dataset": run.dataset,
+        "method": run.method,
+        "title": run.title,
+        "seed": run.seed,
+        "measure": measure,
+        "decision": decision,
+        "n": len(examples),
+    }
+    own = examples[measure]
+    row |= _mean("own", own)
+    if f"{measure}_given_gold" in examples:
+        gold = examples[f"{measure}_given_gold"]
+        row |= _mean("gold", gold) | _mean("gap", own - gold)
+    return row
+
+
+def _mean(name: str, values: pd.Series) -> dict:
+    """Mean with its bootstrap interval over examples; empty cells where there are no values."""
+    known = values.dropna().tolist()
+    low, high = stats.interval(known) or (None, None)
+    mean = sum(known) / len(known) if known else None
+    return {name: mean, f"{name}_low": low, f"{name}_high": high}
+
+
+def support(runs: Sequence[Run]) -> pd.DataFrame:
+    """Does the rationale support the decided label, and does it follow a label it is told?
+
+    One row a run that writes rationales which can be read: those shares, with their chance levels;
+    `reader` and `reader_on_gold`, its accuracy on gold rationales; and the probe of
+    Reason2Decide-C, the label from the rationale alone, with its chance levels, its commonest label
+    and that label's share.
+    """
+    rows = []
+    for run in runs:
+        metrics = run.read()["metrics"]
+        if "reader" not in metrics:
+            continue
+        row = run.names | {"title": run.title, "n": metrics["n"]}
+        for name in SUPPORT:
+            measure = metrics["metrics"].get(name, {})
+            low, high = measure.get("interval") or (None, None)
+            row |= {name: measure.get("value"), f"{name}_n": measure.get("n")}
+            row |= {f"{name}_low": low, f"{name}_high": high}
+            row[f"{name}_chance"] = measure.get("chance")
+        row |= {"reader": metrics["reader"]["name"], "reader_on_gold": metrics["reader"]["gold"]}
+        labels = metrics.get("label_from_rationale", {})
+        if labels:
+            commonest = max(labels, key=labels.get)
+            row |= {"probe_label": commonest, "probe_share": labels[commonest] / metrics["n"]}
+        rows.append(row)
+    return pd.DataFrame(rows)
+
+
+def support_sentences(table: pd.DataFrame) -> list[str]:
+    """`support` in words, a sentence a method, means over its runs; then what read the texts."""
+    if table.empty:
+        return []
+    sentences = []
+    for (dataset, _), rows in table.groupby(["dataset", "method"], sort=False):
+        mean = rows.mean(numeric_only=True)
+        text = (
+            f"{rows['title'].iloc[0]} on {dataset} ({_runs(len(rows))}): the rationale supports "
+            f"the decided label in {mean['agreement']:.1%} of cases "
+            f"(by chance {mean['agreement_chance']:.1%})"
+        )
+        if pd.notna(mean.get("agreement_wrong")):
+            text += (
+                f", in {mean['agreement_wrong']:.1%} of the {mean['agreement_wrong_n']:.0f} that "
+                f"it decided wrongly (by chance {mean['agreement_wrong_chance']:.1%})"
+            )
+        if pd.notna(mean.get("follows_label")):
+            text += (
+                f"; told each label in turn, it supports {mean['follows_label']:.1%} of them "
+                f"({mean['follows_label_chance']:.1%} at most if it did not listen)"
+            )
+        if mean["degenerate"] >= tables.INFLATED:
+            text += f"; {mean['degenerate']:.0%} of its rationales are degenerate"
+        sentences.append(f"{text}.")
+    for (dataset, reader), rows in table.groupby(["dataset", "reader"], sort=False):
+        sentences.append(
+            f"On {dataset} rationales are read by {reader}: {rows['reader_on_gold'].mean():.1%} of "
+            "the gold ones are read as their label."
+        )
+    return sentences
+
+
+def gaps(runs: Sequence[Run]) -> pd.DataFrame:
+    """What a rationale's score changes by where a wrong decision, not the gold label, is told.
+
+    A row a measure and method whose prompt names a label: `difference` is own minus gold over
+    wrongly decided cases, with `p_holm` and interval as in `comparison`, seeds and cases random,
+    corrected for the methods on a measure; `runs` is 1 where they are of one model.
+    """
+    metrics: dict[tuple[str, str], list[dict]] = {}
+    titles = {}
+    for run in runs:
+        metrics.setdefault((run.dataset, run.method), []).append(run.read()["metrics"])
+        titles[run.method] = run.title
+    rows = []
+    for dataset in dict.fromkeys(dataset for dataset, _ in metrics):
+        for measure in RATIONALE_MEASURES:
+            tests = {}
+            for (of, method), measured in metrics.items():
+                values = [_gap(each["per_example"], measure) for each in measured]
+                if of == dataset and all(map(len, values)):
+                    tests[method] = _against_zero(values)
+            for method, test in zip(tests, comparison.corrected(list(tests.values())), strict=True):
+                parts = test.pop("parts")
+                names = {"dataset": dataset, "method": method, "title": titles[method]}
+                rows.append(names | {"measure": measure, "runs": parts.runs[0]} | test)
+    return pd.DataFrame(rows)
+
+
+def _gap(examples: dict, measure: str) -> list[float]:
+    """Own minus gold of each wrongly decided case, NaN elsewhere; nothing where none was asked."""
+    given_gold = examples.get(f"{measure}_given_gold")
+    if not given_gold or measure not in examples:
+        return []
+    own, gold = (np.array(x, dtype=float) for x in (examples[measure], given_gold))
+    gap = np.where(np.array(examples["correct"]) == 0, own - gold, np.nan)
+    return gap.tolist() if np.isfinite(gap).any() else []
+
+
+def _against_zero(values: Sequence[Sequence[float]]) -> dict:
+    """A comparison of per-case values, a list a run, with a method that has zero everywhere."""
+    cases = len(values[0])
+    drawn = comparison.resample(cases)
+    found = comparison.mean_scores(values, drawn)
+    nothing = comparison.mean_scores(np.zeros((len(values), cases)), drawn)
+    return comparison.compare(found, nothing, cases)
+
+
+def gap_sentences(recipe: Recipe, table: pd.DataFrame) -> list[str]:
+    """The gaps in words: those that corrected tests tell from zero, then the rest."""
+    if table.empty:
+        return []
+    clear = (table["runs"] > 1) & (table["p_holm"] < comparison.LEVEL)
+    sentences = []
+    for (dataset, _), rows in table[clear].groupby(["dataset", "measure"], sort=False):
+        each = "; ".join(f"{row['title']} {_size(row)}" for _, row in rows.iterrows())
+        sentences.append(
+            f"In wrongly decided cases of {dataset} the own label told instead of the gold one "
+            f"changes {tables.heading(rows['measure'].iloc[0], recipe)}: {each}, corrected p at "
+            f"most {rows['p_holm'].max():.2g} ({_runs(rows['runs'].min())})."
+        )
+    for dataset, rows in table[~clear].groupby("dataset", sort=False):
+        each = "; ".join(
+            f"{row['title']} {_gap_in_words(recipe, row)} ({_runs(row['runs'])})"
+            for _, row in rows.iterrows()
+        )
+        sentences.append(
+            f"Not told from zero on {dataset}, own label minus gold one in wrongly decided cases; "
+            f"one run says nothing about a method: {each}."
+        )
+    return sentences
+
+
+def verdict(table: pd.DataFrame, dataset: str) -> str:
+    """What `gaps` found, in one short sentence, for a figure's title.
+
+    Of the first measure on which a gap is told from zero, or else of the first.
+    """
+    rows = table[table["dataset"] == dataset] if len(table) else table
+    question = "Does a rationale follow a wrong label?"
+    if rows.empty:
+        return f"{question} {dataset}"
+    if (rows["runs"] < 2).all():
+        return f"{question} {dataset}, one run each: models, not methods"
+    clear = (rows["runs"] > 1) & (rows["p_holm"] < comparison.LEVEL)
+    shown = rows["measure"] == [*rows.loc[clear, "measure"], rows["measure"].iloc[0]][0]
+    rows, clear = rows[shown], clear[shown]
+    parts = []
+    for words, chosen in (
+        ("falls for", clear & (rows["difference"] < 0)),
+        ("rises for", clear & (rows["difference"] > 0)),
+        ("shows no clear change for", ~clear),
+    ):
+        if chosen.any():
+            parts.append(f"{words} {'; '.join(rows.loc[chosen, 'title'])}")
+    name = tables.MEASURES[rows["measure"].iloc[0]]
+    return f"{name}, told a wrong label of its own instead of gold, {'. It '.join(parts)}"
+
+
+def _gap_in_words(recipe: Recipe, row: pd.Series) -> str:
+    return f"{tables.heading(row['measure'], recipe)} {_size(row)}"
+
+
+def _size(row: pd.Series) -> str:
+    """A gap in points with its corrected interval."""
+    return f"{100 * row['difference']:+.1f} [{100 * row['low']:+.1f}, {100 * row['high']:+.1f}]"
+
+
+def _runs(n: int) -> str:
+    return "one run" if n == 1 else f"{n} runs"
