@@ -23,7 +23,7 @@ Rows = Sequence[Sequence[int]]
 
 def pad(rows: Rows, value: int, device, side: str = "right") -> Tensor:
     """Pad id lists to one (rows, longest) tensor."""
-    tensors = [torch.tensor(list(row)) for row in rows]
+    tensors = [torch.tensor(list(row), dtype=torch.long) for row in rows]
     return torch.nn.utils.rnn.pad_sequence(tensors, True, value, side).to(device)
 
 

@@ -75,7 +75,7 @@ def test_a_table_of_results_is_written_safe_and_read_as_it_was(tmp_path):
 
 def test_the_committed_tables_and_sources_of_figures_are_written_as_they_are():
     files = sorted((paths.ROOT / "figures" / "mini").glob("*.csv"))
-    assert len(files) > 10
+    assert len(files) >= 10
     for file in files:
         text = file.read_text(encoding="utf-8")
         assert [spreadsheet.neutral(cell) for cell in cells(text)] == cells(text), file.name

@@ -8,7 +8,7 @@ import torch
 
 from r2d.errors import R2DError
 from r2d.method import objective, prompts
-from r2d.models.backbone import DecoderOnly, EncoderDecoder, backbone_class
+from r2d.models.backbone import DecoderOnly, EncoderDecoder, backbone_class, pad
 from r2d.models.decode import Decoder, generate, greedy, score
 from r2d.models.load import load_model, load_tokenizer, save_model
 from r2d.recipes.settings import LoraSettings, TrainSettings
@@ -173,3 +173,8 @@ def test_a_few_qlora_steps_lower_the_loss_of_smollm2(records, tmp_path, monkeypa
     losses = logged_losses(tmp_path)
     assert len(losses) == 3
     assert losses[-1] < losses[0] - 0.5
+
+
+def test_an_empty_row_is_padded_like_any_other():
+    padded = pad([[], [3, 4]], 0, "cpu")
+    assert padded.tolist() == [[0, 0], [3, 4]] and padded.dtype == torch.long
