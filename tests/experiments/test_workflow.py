@@ -333,7 +333,7 @@ def test_a_home_that_cannot_be_written_is_one_sentence(stage):
 def test_stopping_stops_the_notebooks_and_lets_a_cluster_cancel_its_jobs(stage, on, ended):
     stage.does(
         "trap 'echo ended by TERM; exit' TERM; trap 'echo ended by INT; exit' INT; "
-        "echo begun; sleep 60"
+        "echo begun; sleep 12"  # a signal in between waits for its end
     )
     command = [sys.executable, "-m", "r2d", "run", *on]
     running = subprocess.Popen(command, cwd=paths.ROOT, stderr=subprocess.PIPE, text=True)
