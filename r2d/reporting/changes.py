@@ -213,22 +213,13 @@ def _shown(row: pd.Series) -> dict[str, str]:
         "measure": tables.MEASURES[row["measure"]],
         "before": _score(row["before"], row["runs_before"]),
         "after": _score(row["after"], row["runs_after"]),
-        "after - before": _difference(row),
+        "after - before": "–" if pd.isna(row["difference"]) else comparisons.in_points(row),
         "told apart?": _verdict(row),
     }
 
 
 def _score(value: float, runs: int) -> str:
     return "–" if pd.isna(value) else f"{100 * value:.1f} ({runs})"
-
-
-def _difference(row: pd.Series) -> str:
-    if pd.isna(row["difference"]):
-        return "–"
-    text = f"{100 * row['difference']:+.1f}"
-    if pd.notna(row["low"]):
-        text += f" [{100 * row['low']:+.1f}, {100 * row['high']:+.1f}]"
-    return text
 
 
 def _verdict(row: pd.Series) -> str:

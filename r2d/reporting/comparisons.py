@@ -1,6 +1,6 @@
 """Do methods differ? The reference against every other, on three measures, and that in words."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
 from statistics import fmean
 
@@ -134,7 +134,7 @@ def verdict(recipe: Recipe, tests: pd.DataFrame, dataset: str) -> str:
     name = _name(rows["measure"].iloc[0])
     if (rows["runs"] < 2).all():
         return f"{name[0].upper()}{name[1:]} on {dataset}, one run each: models, not methods"
-    clear = (rows["runs"] > 1) & (rows["p_holm"] < LEVEL)
+    clear = are_clear(rows)
     parts = []
     for words, chosen in (
         ("beats", clear & (rows["difference"] > 0)),
@@ -147,6 +147,19 @@ def verdict(recipe: Recipe, tests: pd.DataFrame, dataset: str) -> str:
     return f"By {name} on {dataset} {reference} {'. It '.join(parts)}"
 
 
+def are_clear(tests: pd.DataFrame) -> pd.Series:
+    """Which corrected tests tell two methods apart; one of single runs never does."""
+    return (tests["runs"] > 1) & (tests["p_holm"] < LEVEL)
+
+
+def in_points(test: Mapping) -> str:
+    """A test's difference in points of 100, with its interval where it has one."""
+    text = f"{100 * test['difference']:+.1f}"
+    if pd.notna(test["low"]):
+        text += f" [{100 * test['low']:+.1f}, {100 * test['high']:+.1f}]"
+    return text
+
+
 def told_apart(recipe: Recipe, tests: pd.DataFrame) -> list[str]:
     """A sentence for each difference of methods, largest first, that corrected tests tell apart.
 
@@ -154,7 +167,7 @@ def told_apart(recipe: Recipe, tests: pd.DataFrame) -> list[str]:
     """
     if tests.empty:
         return []
-    found = tests[(tests["runs"] > 1) & (tests["p_holm"] < LEVEL)]
+    found = tests[are_clear(tests)]
     untrained = [recipe.methods[name].objective not in OBJECTIVES for name in found["against"]]
     found = found.assign(untrained=untrained, size=-found["difference"].abs())
     found = found.sort_values(["untrained", "size"], kind="stable")
@@ -165,7 +178,7 @@ def the_rest(recipe: Recipe, tests: pd.DataFrame) -> list[str]:
     """The other comparisons, a line a dataset; one of single runs says that it is."""
     if tests.empty:
         return []
-    left = tests[(tests["runs"] < 2) | (tests["p_holm"] >= LEVEL)]
+    left = tests[~are_clear(tests)]
     lines = []
     for (dataset, single), rows in left.groupby(["dataset", left["runs"] < 2], sort=False):
         reference = recipe.methods[rows["method"].iloc[0]].title
@@ -241,10 +254,7 @@ def _told_apart(recipe: Recipe, row: pd.Series) -> str:
 
 def _difference(row: pd.Series) -> str:
     """A difference in points with its interval, and what inflates a rationale's score."""
-    name = _name(row["measure"])
-    size = f"{name} {100 * row['difference']:+.1f}"
-    if pd.notna(row["low"]):
-        size += f" [{100 * row['low']:+.1f}, {100 * row['high']:+.1f}]"
+    size = f"{_name(row['measure'])} {in_points(row)}"
     if row["measure"] in RATIONALES and row["degenerate"] >= INFLATED:
         size += f" ({row['degenerate']:.0%} degenerate rationales)"
     return size

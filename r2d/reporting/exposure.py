@@ -14,7 +14,7 @@ import pandas as pd
 from r2d.evaluation import comparison, stats
 from r2d.experiments.run import Run
 from r2d.recipes import Recipe
-from r2d.reporting import tables
+from r2d.reporting import comparisons, tables
 
 RATIONALE_MEASURES = ("agreement", "names_reason", "bertscore_f1", "sentence_bleu")
 SUPPORT = ("agreement", "agreement_right", "agreement_wrong", "follows_label", "degenerate")
@@ -181,10 +181,12 @@ def gap_sentences(recipe: Recipe, table: pd.DataFrame) -> list[str]:
     """The gaps in words: those that corrected tests tell from zero, then the rest."""
     if table.empty:
         return []
-    clear = (table["runs"] > 1) & (table["p_holm"] < comparison.LEVEL)
+    clear = comparisons.are_clear(table)
     sentences = []
     for (dataset, _), rows in table[clear].groupby(["dataset", "measure"], sort=False):
-        each = "; ".join(f"{row['title']} {_size(row)}" for _, row in rows.iterrows())
+        each = "; ".join(
+            f"{row['title']} {comparisons.in_points(row)}" for _, row in rows.iterrows()
+        )
         sentences.append(
             f"In wrongly decided cases of {dataset} the own label told instead of the gold one "
             f"changes {tables.heading(rows['measure'].iloc[0], recipe)}: {each}, corrected p at "
@@ -213,7 +215,7 @@ def verdict(table: pd.DataFrame, dataset: str) -> str:
         return f"{question} {dataset}"
     if (rows["runs"] < 2).all():
         return f"{question} {dataset}, one run each: models, not methods"
-    clear = (rows["runs"] > 1) & (rows["p_holm"] < comparison.LEVEL)
+    clear = comparisons.are_clear(rows)
     shown = rows["measure"] == [*rows.loc[clear, "measure"], rows["measure"].iloc[0]][0]
     rows, clear = rows[shown], clear[shown]
     parts = []
@@ -229,12 +231,7 @@ def verdict(table: pd.DataFrame, dataset: str) -> str:
 
 
 def _gap_in_words(recipe: Recipe, row: pd.Series) -> str:
-    return f"{tables.heading(row['measure'], recipe)} {_size(row)}"
-
-
-def _size(row: pd.Series) -> str:
-    """A gap in points with its corrected interval."""
-    return f"{100 * row['difference']:+.1f} [{100 * row['low']:+.1f}, {100 * row['high']:+.1f}]"
+    return f"{tables.heading(row['measure'], recipe)} {comparisons.in_points(row)}"
 
 
 def _runs(n: int) -> str:

@@ -372,13 +372,8 @@ def family(found: pd.DataFrame, dataset: str, question: str) -> pd.DataFrame:
 
 def told_apart(rows: pd.DataFrame) -> tuple[pd.DataFrame, pd.DataFrame]:
     """The tests that tell the first method above the second, and those that tell it below."""
-    clear = (rows["runs"] > 1) & (rows["p_holm"] < LEVEL)
+    clear = comparisons.are_clear(rows)
     return rows[clear & (rows["difference"] > 0)], rows[clear & (rows["difference"] < 0)]
-
-
-def _points(row: pd.Series) -> str:
-    low, high = 100 * row["low"], 100 * row["high"]
-    return f"({100 * row['difference']:+.1f} [{low:+.1f}, {high:+.1f}])"
 
 
 def _range(rows: pd.DataFrame) -> str:
@@ -423,7 +418,7 @@ def _closed(table: pd.DataFrame) -> str:
     for cap, rows in table.groupby("cap"):
         named_rows = rows.set_index("measure")
         shown = [
-            f"{name} {_points(named_rows.loc[measure])}"
+            f"{name} ({comparisons.in_points(named_rows.loc[measure])})"
             for measure, name in (("gap", "gap"), ("follows_label", "following"))
             if measure in named_rows.index
         ]
@@ -486,7 +481,7 @@ def advised(found: pd.DataFrame, cases: int) -> list[str]:
 def _advised(row: pd.Series) -> str:
     """One test as a piece of advice."""
     ours, theirs, else_ = ADVICE[row["question"]]
-    size = f"{ours} minus {theirs} {_points(row)} points of macro-F1"
+    size = f"{ours} minus {theirs} ({comparisons.in_points(row)}) points of macro-F1"
     if row["runs"] < 2:
         return f"{size}, one run each, which says nothing about the methods"
     if row["p_holm"] >= LEVEL:

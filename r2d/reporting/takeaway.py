@@ -8,10 +8,9 @@ import re
 import pandas as pd
 
 from r2d.data import load_card
-from r2d.evaluation.comparison import LEVEL
 from r2d.method.objective import OBJECTIVES
 from r2d.recipes import Recipe
-from r2d.reporting import escape, gallery, tables
+from r2d.reporting import comparisons, escape, gallery, tables
 
 REACHED = {"macro_f1": "a macro-F1 of", "accuracy": "an accuracy of"}
 WITHOUT_SAMPLING = "r2d-no-sampling"
@@ -128,7 +127,7 @@ def _verdict(recipe: Recipe, row: pd.Series, tests: pd.DataFrame) -> str:
         return (
             f"{title} differs from {listed}; of one run each, that says nothing about the methods"
         )
-    clear = tests["p_holm"] < LEVEL
+    clear = comparisons.are_clear(tests)
     parts = []
     for words, chosen in (
         ("beats", clear & (tests["difference"] > 0)),
@@ -142,7 +141,4 @@ def _verdict(recipe: Recipe, row: pd.Series, tests: pd.DataFrame) -> str:
 
 
 def _difference(recipe: Recipe, test: pd.Series) -> str:
-    interval = ""
-    if pd.notna(test["low"]):
-        interval = f" [{100 * test['low']:+.1f}, {100 * test['high']:+.1f}]"
-    return f"{recipe.methods[test['against']].title} ({100 * test['difference']:+.1f}{interval})"
+    return f"{recipe.methods[test['against']].title} ({comparisons.in_points(test)})"

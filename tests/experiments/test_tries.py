@@ -6,7 +6,7 @@ import json
 import pytest
 import yaml
 
-from r2d import paths, recipes
+from r2d import recipes
 from r2d.errors import R2DError
 from r2d.experiments import directory, tries
 from r2d.experiments.run import Run
@@ -63,7 +63,3 @@ def test_the_shipped_recipe_takes_the_rate_that_won_on_validation():
             assert recipe.training(row["method"], row["dataset"]).lr == float(row["lr"])
     rates = {method: {r["lr"] for r in rows if r["method"] == method} for method in tried}
     assert len({frozenset(each) for each in rates.values()}) == 1, "not the same tries for all"
-
-
-def test_tables_lie_beside_the_recipes():
-    assert tries.place("mini").parent.parent == paths.RECIPES
