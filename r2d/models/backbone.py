@@ -21,10 +21,13 @@ from r2d.method.loss import IGNORE
 Rows = Sequence[Sequence[int]]
 
 
-def pad(rows: Rows, value: int, device, side: str = "right") -> Tensor:
-    """Pad id lists to one (rows, longest) tensor."""
+def pad(rows: Rows, value: int, device, side: str = "right", multiple: int = 1) -> Tensor:
+    """Pad id lists to one (rows, length) tensor, `multiple` dividing its length."""
     tensors = [torch.tensor(list(row), dtype=torch.long) for row in rows]
-    return torch.nn.utils.rnn.pad_sequence(tensors, True, value, side).to(device)
+    padded = torch.nn.utils.rnn.pad_sequence(tensors, True, value, side)
+    more = -padded.shape[1] % multiple
+    around = (0, more) if side == "right" else (more, 0)
+    return torch.nn.functional.pad(padded, around, value=value).to(device)
 
 
 def by_length(rows: Rows, size: int) -> Iterator[list[int]]:
@@ -62,11 +65,11 @@ class Backbone(ABC):
     def __init__(self, model: nn.Module, tokenizer):
         self.model, self.tokenizer = model, tokenizer
 
-    def batch(self, rows: Rows) -> tuple[Tensor, Tensor]:
-        """Prompt ids and attention mask, both (rows, longest), on the model's device."""
+    def batch(self, rows: Rows, multiple: int = 1) -> tuple[Tensor, Tensor]:
+        """Prompt ids and attention mask, padded as by `pad`, on the model's device."""
         device = next(self.model.parameters()).device
-        ids = pad(rows, self.tokenizer.pad_token_id, device, self.side)
-        return ids, pad([[1] * len(row) for row in rows], 0, device, self.side)
+        ids = pad(rows, self.tokenizer.pad_token_id, device, self.side, multiple)
+        return ids, pad([[1] * len(row) for row in rows], 0, device, self.side, multiple)
 
     @abstractmethod
     def prompts(self, texts: list[str], limit: int) -> list[list[int]]:
@@ -132,7 +135,14 @@ class EncoderDecoder(Backbone):
         return self.tokenizer(texts, truncation=limit is not None, max_length=limit)["input_ids"]
 
     def forced(self, ids: Tensor, mask: Tensor, targets: Tensor) -> Tensor:
-        return self.model(input_ids=ids, attention_mask=mask, labels=targets).logits
+        output = self.model(
+            input_ids=ids,
+            attention_mask=mask,
+            # Not `labels`, with which transformers computes a loss that nobody asked for.
+            decoder_input_ids=self.model.prepare_decoder_input_ids_from_labels(labels=targets),
+            use_cache=False,
+        )
+        return output.logits
 
     def read_softly(
         self, prefix: Tensor, embeddings: Tensor, mask: Tensor, targets: Tensor
@@ -169,7 +179,6 @@ class EncoderDecoder(Backbone):
         output = self.model(
             encoder_outputs=encoded,
             attention_mask=state["mask"][owners],
-            # Not `labels`, with which transformers computes a loss that nobody asked for.
             decoder_input_ids=self.model.prepare_decoder_input_ids_from_labels(labels=targets),
             use_cache=False,
         )

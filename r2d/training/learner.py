@@ -14,6 +14,7 @@ from r2d.method.loss import IGNORE, Task, summed_loss, token_losses
 from r2d.models import gradient_checkpointing
 from r2d.models.backbone import Rows, by_length, pad
 from r2d.models.decode import Decoder, score, verified
+from r2d.training import cpu
 from r2d.training.batches import TokenCache
 
 
@@ -33,6 +34,7 @@ class Learner:
     ):
         self.decoder, self.tokens = decoder, tokens
         self.micro_batch, self.autocast = micro_batch, autocast
+        self.multiple = cpu.MULTIPLE if decoder.model.device.type == "cpu" else 1
 
     def decide(self, cases: Sequence[Record], train_mode: bool) -> list[str]:
         """The model's own greedy label of each case, as its label set spells it if it is there."""
@@ -63,7 +65,7 @@ class Learner:
         longest = max((len(draft) for each in drafts for draft in each), default=0)
         network, texts = self.decoder.network, [""] * len(rows)
         for part in by_length(rows, self.decoder.batch):
-            ids, mask = network.batch([rows[i] for i in part])
+            ids, mask = network.batch([rows[i] for i in part], self.multiple)
             written = verified(network, ids, mask, longest, [drafts[i] for i in part])
             decoded = network.tokenizer.batch_decode(written, skip_special_tokens=True)
             for i, text in zip(part, decoded, strict=True):
@@ -94,12 +96,14 @@ class Learner:
         Its distribution at every token of the gold rationale is sampled by Gumbel-softmax, and the
         mean embedding under the sample stands in the predict prompt (Reason2Decide-C).
         """
-        logits, ids = self._logits("rationale", sources, rationales)
+        logits, ids = self._logits("rationale", sources, rationales, self.multiple)
         table = self.decoder.model.get_input_embeddings().weight
         sample = gumbel_softmax(logits.float(), tau=temperature)
         (prompt,) = self.decoder.encode([prompts.predict("")])
         prefix = torch.tensor(prompt[:-1], device=ids.device)  # without its end token
-        targets = pad(self.tokens.targets("label", labels), IGNORE, ids.device)
+        targets = pad(
+            self.tokens.targets("label", labels), IGNORE, ids.device, multiple=self.multiple
+        )
         network, mask = self.decoder.network, ids.ne(IGNORE).long()
         with self.autocast():
             soft = sample.to(table.dtype) @ table
@@ -108,7 +112,7 @@ class Learner:
 
     def nll(self, task: Task, sources: Sequence[str], targets: Sequence[str]) -> Tensor:
         """Summed negative log-likelihood of the targets' tokens, a scalar with its graph."""
-        return summed_loss(*self._logits(task, sources, targets))
+        return summed_loss(*self._logits(task, sources, targets, self.multiple))
 
     def micro_batches(self, sources: Sequence[str], targets: Sequence[str]) -> list[list[int]]:
         """Examples of like length together, shortest first: less padding, and the same sum."""
@@ -128,11 +132,11 @@ class Learner:
         return [(self.decoder.tokenizer.decode([i]), x) for i, x in zip(ids, losses, strict=True)]
 
     def _logits(
-        self, task: Task, sources: Sequence[str], targets: Sequence[str]
+        self, task: Task, sources: Sequence[str], targets: Sequence[str], multiple: int = 1
     ) -> tuple[Tensor, Tensor]:
         """Logits (rows, length, vocabulary) and padded target ids (rows, length)."""
         network = self.decoder.network
-        ids, mask = network.batch(self.tokens.sources(sources))
-        labels = pad(self.tokens.targets(task, targets), IGNORE, ids.device)
+        ids, mask = network.batch(self.tokens.sources(sources), multiple)
+        labels = pad(self.tokens.targets(task, targets), IGNORE, ids.device, multiple=multiple)
         with self.autocast():
             return network.forced(ids, mask, labels), labels

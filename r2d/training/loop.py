@@ -22,7 +22,7 @@ from r2d.method.objective import Objective
 from r2d.models import gradient_checkpointing
 from r2d.models.decode import Decoder
 from r2d.recipes.settings import TrainSettings
-from r2d.training import checkpoint
+from r2d.training import checkpoint, cpu
 from r2d.training.batches import TokenCache, batch_order
 from r2d.training.learner import Learner
 from r2d.training.optimiser import optimiser_of
@@ -70,6 +70,7 @@ class Trainer:
         self.optimiser = optimiser_of(self.weights, settings)
         if settings.gradient_checkpointing:
             gradient_checkpointing.enable(model)
+        cpu.keep_freed_memory(model)
         self.stopper = Stopper(
             settings.patience,
             objective.selection_start(settings.steps),
@@ -141,14 +142,15 @@ class Trainer:
         torch.manual_seed((self.seed * 1_000_003 + step) * 64 + rank)
         batch = self._batch(step)
         self.model.train()
-        computed = loss(self.learner, batch, self.objective, step, self.settings.steps)
         sums = {"label": 0.0, "rationale": 0.0, "cycle": 0.0, "loss": 0.0}
-        for part in computed.parts:
-            value = sum(term.value for term in part)
-            self.accelerator.backward(value)
-            for term in part:
-                sums[term.task] += term.nll.item()
-            sums["loss"] += value.item()
+        with cpu.tuned(self.model):
+            computed = loss(self.learner, batch, self.objective, step, self.settings.steps)
+            for part in computed.parts:
+                value = sum(term.value for term in part)
+                self.accelerator.backward(value)
+                for term in part:
+                    sums[term.task] += term.nll.item()
+                sums["loss"] += value.item()
         self._update(step)
         entry = self._entry(step, batch, computed, sums)
         if self.objective.gated:
@@ -226,7 +228,8 @@ class Trainer:
     def _evaluate(self, step: int) -> None:
         """Validate (labels, or minus the loss in stage 1), keep the best weights, checkpoint."""
         self.model.eval()
-        score = self._label_score() if self.objective.predicts else -self._validation_loss()
+        with cpu.tuned(self.model):
+            score = self._label_score() if self.objective.predicts else -self._validation_loss()
         stopper = self.stopper
         stopper.update(step, score)
         now = time.perf_counter()

@@ -150,6 +150,7 @@ def test_confidence_is_the_geometric_mean_probability_of_a_labels_tokens(records
 def test_a_hard_rationale_is_read_as_its_own_text(records, fresh, monkeypatch):
     decoder, case = fresh(records), records.train[0]
     learner = Learner(decoder, TokenCache(decoder))
+    learner.multiple = 1  # no padding, so that the sample has the text's length
     decoder.model.eval()
     source = prompts.explain(case.text, case.label)
     (ids,) = learner.tokens.targets("rationale", [case.rationale])

@@ -53,19 +53,19 @@ def test_sampled_labels_come_from_evaluation_mode_unless_switched(
 ):
     decoder = fresh(records, dropout=0.1)
     method = objective.named("r2d", ALWAYS | {"sample_in_train_mode": in_train_mode})
-    forwards = []  # (whether it has labels to learn, whether dropout is on)
+    forwards = []  # (whether there is a gradient, whether dropout is on)
 
-    def keep(module, args, kwargs):
-        forwards.append((kwargs.get("labels") is not None, module.training))
+    def keep(module, args):
+        forwards.append((torch.is_grad_enabled(), module.training))
 
-    decoder.model.register_forward_pre_hook(keep, with_kwargs=True)
+    decoder.model.register_forward_pre_hook(keep)
     fit(decoder, method, settings(), records, tmp_path / "run")
-    learning = [k for k, (has_labels, _) in enumerate(forwards) if has_labels]
+    learning = [k for k, (learns, _) in enumerate(forwards) if learns]
     sampling = forwards[: learning[0]]
     validation = forwards[learning[-1] + 1 :]
     assert sampling and validation
     assert {training for _, training in sampling} == {in_train_mode}
-    assert {training for has_labels, training in forwards if has_labels} == {True}
+    assert {training for learns, training in forwards if learns} == {True}
     assert {training for _, training in validation} == {False}
 
 
