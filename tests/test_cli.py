@@ -12,6 +12,7 @@ from pathlib import Path
 import pytest
 
 from r2d import cli, paths
+from r2d.cli.options import run_folder
 from r2d.experiments import workflow
 
 COMMANDS = [
@@ -287,3 +288,14 @@ def test_a_shell_can_complete_commands_profiles_and_options(words, completed):
         text=True,
     )
     assert completed <= set(done.stdout.split())
+
+
+def test_a_run_is_found_from_here_or_below_the_home_of_runs(tmp_path, monkeypatch):
+    home, here = tmp_path / "home", tmp_path / "here"
+    for folder in (home / "runs" / "a", here / "runs" / "b", home / "runs" / "b"):
+        folder.mkdir(parents=True)
+    monkeypatch.setenv("R2D_HOME", str(home))
+    monkeypatch.chdir(here)
+    assert run_folder("runs/a") == home / "runs" / "a"
+    assert run_folder("runs/b") == Path("runs/b")
+    assert run_folder("runs/neither") == Path("runs/neither")

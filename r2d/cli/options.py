@@ -15,6 +15,13 @@ def profiles() -> list[str]:
     return sorted(file.stem for file in paths.RECIPES.glob("*.yaml"))
 
 
+def run_folder(given: str) -> Path:
+    """A run's folder as it was given or, where there is none, the one below `R2D_HOME`."""
+    here = paths.of_user(given)
+    at_home = paths.home() / here
+    return at_home if at_home.exists() and not here.exists() else here
+
+
 Profile = Annotated[
     str,
     typer.Argument(
@@ -34,7 +41,11 @@ Changes = Annotated[
 ]
 RunFolder = Annotated[
     Path,
-    typer.Argument(metavar="RUN", help="A run's folder, e.g. runs/mini/triage/r2d-full/seed1."),
+    typer.Argument(
+        metavar="RUN",
+        help="A run's folder, e.g. runs/mini/triage/r2d-full/seed1.",
+        parser=run_folder,
+    ),
 ]
 Column = Annotated[str, typer.Option(metavar="COLUMN")]
 OptionsFrom = Annotated[

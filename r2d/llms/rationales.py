@@ -3,6 +3,7 @@
 Training texts for a dataset that has none.
 """
 
+import re
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -57,9 +58,9 @@ def write(
 def fault(text: str | None, label: str, labels: Sequence[str], question: str = "") -> str | None:
     """Why a rationale is not accepted; None if it is.
 
-    "unreadable", "empty", "too short", "too long", "copies the case" (the whole of it is a part of
-    the case) or "contradicts the label" (it names another label of the set and not the gold one),
-    letter case and blanks aside.
+    "unreadable", "empty", "too short", "too long", "repeats the label" (and says little else),
+    "copies the case" (the whole of it is a part of the case) or "contradicts the label" (it names
+    another label of the set and not the gold one), letter case and blanks aside.
     """
     if text is None:
         return "unreadable"
@@ -71,6 +72,8 @@ def fault(text: str | None, label: str, labels: Sequence[str], question: str = "
         return "too short"
     if len(words) > MOST_WORDS:
         return "too long"
+    if len(re.findall(r"\w+", text.replace(folded(label), " "))) < FEWEST_WORDS:
+        return "repeats the label"
     if " ".join(words).strip(".") in " ".join(folded(question).split()):
         return "copies the case"
     names_another = any(folded(each) in text for each in labels if each != label)

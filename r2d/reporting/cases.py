@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from r2d.method.objective import Objective
     from r2d.models.decode import Decoder
 
-HIDDEN = "(not shown: these cases are not synthetic)"
+HIDDEN = "(not shown, as its rationales: these cases are not synthetic)"
 RIGHT, WRONG = "right", "wrong"
 CONVINCING = "wrong, yet convincing"  # its rationale supports the wrong label
 OUTCOMES = {RIGHT: theme.GREEN, WRONG: theme.VERMILION, CONVINCING: theme.ORANGE}
@@ -171,13 +171,13 @@ def _answers(finished: Mapping) -> dict[str, dict]:
 
 def _card(number: int, example: Example, answers: Mapping, synthetic: bool) -> str:
     record = example.record
-    note, rationale = (record.text, record.rationale) if synthetic else (HIDDEN, HIDDEN)
-    cells = [_cell(GOLD, record.label, "", rationale, theme.GREY)]
+    note = record.text if synthetic else HIDDEN
+    cells = [_cell(GOLD, record.label, "", record.rationale if synthetic else None, theme.GREY)]
     for title, by_case in answers.items():
         answer = by_case[record.id]
         label, outcome = answer.get("label", ""), answer.get("outcome", "")
-        text = answer["rationale"] if synthetic or not answer["rationale"] else HIDDEN
-        remark = UNSUPPORTED if text and answer.get("contradicts") else ""
+        text = answer["rationale"] if synthetic or not answer["rationale"] else None
+        remark = UNSUPPORTED if answer["rationale"] and answer.get("contradicts") else ""
         colour = OUTCOMES.get(outcome, theme.BLUE)
         cells.append(_cell(title, label, outcome, text, colour, remark))
     kind = f" ({_text(record.kind)})" if record.kind else ""
@@ -192,16 +192,20 @@ def _card(number: int, example: Example, answers: Mapping, synthetic: bool) -> s
 
 
 def _cell(
-    title: str, label: str, outcome: str, rationale: str, colour: str, remark: str = ""
+    title: str, label: str, outcome: str, rationale: str | None, colour: str, remark: str = ""
 ) -> str:
-    """One answer: whose, which label and how that came out, the rationale and a remark on it."""
+    """One answer: whose, which label and how that came out, the rationale and a remark on it.
+
+    None is a rationale that is not shown.
+    """
     decided = f": {_text(label)}" if label else ""
     verdict = f" <b>({outcome})</b>" if outcome else ""
     noted = f'<p style="{SMALL}">{remark}</p>' if remark else ""
-    said = _text(rationale) or "<i>(no rationale)</i>"
+    said = "" if rationale is None else _text(rationale) or "<i>(no rationale)</i>"
+    text = f'<p style="{LINE}">{said}</p>' if said else ""
     return (
         f'<div style="{CELL}{colour}"><p style="{LINE}"><b>{_text(title)}</b>{decided}{verdict}</p>'
-        f'<p style="{LINE}">{said}</p>{noted}</div>'
+        f"{text}{noted}</div>"
     )
 
 

@@ -15,6 +15,7 @@ from r2d.evaluation import comparison
 from r2d.evaluation.comparison import LEVEL
 from r2d.experiments import directory, grid
 from r2d.experiments.run import Run
+from r2d.method.objective import named
 from r2d.recipes import Recipe
 from r2d.reporting import collect, comparisons, escape, manifest, spreadsheet, tables
 
@@ -185,6 +186,10 @@ def _committed(shipped: Recipe, twins: Sequence[Run]) -> pd.DataFrame:
 def _settings(shipped: Recipe, recipe: Recipe) -> list[str]:
     """Each changed setting with its value and the shipped one, as Markdown."""
     before, after = (_flat(each.model_dump(mode="json")) for each in (shipped, recipe))
+    for key in after.keys() - before.keys():
+        if ".objective_overrides." in key:  # what the objective has of itself
+            _, method, _, name = key.split(".")
+            before[key] = getattr(named(shipped.methods[method].objective), name)
     changed = [key for key in {**after, **before} if before.get(key) != after.get(key)]
     return [
         f"{escape.code(key)} is {_value(after, key)} instead of {_value(before, key)}"

@@ -262,7 +262,9 @@ def sizes(frame: pd.DataFrame) -> pd.DataFrame:
         shown["parameters (millions)"] = f"{size / 1e6:,.1f}" if pd.notna(size) else "–"
         shown["Macro-F1"] = _cell(row["macro_f1"], None, 100) + _interval(row)
         shown["Accuracy"] = _cell(row["accuracy"], None, 100)
-        rows.append(shown | {"seeds": row.get("seeds"), "cases": row["cases"]})
+        seeds = row.get("seeds")
+        shown["seeds"] = f"{seeds:.0f}" if pd.notna(seeds) else "–"
+        rows.append(shown | {"cases": row["cases"]})
     return pd.DataFrame(rows)
 
 

@@ -23,6 +23,7 @@ LABELS = ("Home care", "Go to ED now", "Call 911")
         ("Home care is enough: no need to go to ED now.", None),
         ("The crushing chest pain means: Go to ED now.", "contradicts the label"),
         ("Mild cold.", "too short"),
+        ("The label is home care: home care.", "repeats the label"),
         ("word " * 121, "too long"),
         ("", "empty"),
         (None, "unreadable"),
