@@ -66,6 +66,7 @@ def _row(run: Run, finished: dict) -> dict:
         "title": run.title,
         "seed": run.seed,
         "tuning": run.recipe.methods[run.method].tuning if training else "",
+        "precision": (finished["config"].get("train") or {}).get("precision", ""),
         "test_cases": cases,
     }
     for name in ("accuracy", "macro_f1", "invalid_rate"):  # empty cells where labels are open

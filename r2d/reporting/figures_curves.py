@@ -153,58 +153,66 @@ def _differences(
 
 
 def saved(savings: pd.DataFrame, recipe: Recipe, dataset: str) -> Figure:
-    """Figure 8c: the notes that each method needs for SFT's macro-F1 with all of them."""
+    """Figure 8c: the notes that each method needs for SFT's macro-F1, a panel a noise level.
+
+    On the dashed line they are as many as SFT has; below it a method saves notes.
+    """
     rows = savings[savings["dataset"] == dataset].sort_values("noise", kind="stable")
     methods = list(dict.fromkeys(rows["method"]))
     noises = list(dict.fromkeys(rows["noise"]))
-    sizes = [*rows["smallest"], *rows["all_notes"]]
-    figure, axes = panels(1, len(noises), height=0.36 * len(methods) + 1.6, sharey=True)
+    sizes = sorted({*rows["smallest"], *rows["sft_notes"]})
+    never = sizes[-1] * 1.5  # where those stand that do not get there
+    figure, axes = panels(1, len(noises), height=3.7, sharey=True)
     for axis, noise in zip(axes, noises, strict=True):
-        for _, row in rows[rows["noise"] == noise].iterrows():
-            _need(axis, row, methods.index(row["method"]), _shade(recipe, row["method"], methods))
-        axis.set_xscale("log")
-        everything = rows["all_notes"].max()
-        axis.axvline(everything, color=GREY, ls="--", lw=1, zorder=0)
-        ticks = _doublings(min(sizes), everything)
-        axis.set_xticks(ticks, [f"{tick:,.0f}" for tick in ticks], rotation=45)
-        axis.xaxis.set_minor_locator(NullLocator())
-        axis.set(xlim=(min(sizes) / 1.25, everything * 1.25), ylim=(len(methods) - 0.5, -0.5))
-        axis.set(xlabel="Training notes needed (log)", title=_noise(noise))
-        axis.grid(axis="x", alpha=0.3)
-    axes[0].set_yticks(range(len(methods)), titles(recipe, methods))
-    return finish(figure, _saving(recipe, rows), recipe, dataset)
+        axis.plot(sizes, sizes, color=GREY, ls="--", lw=1, zorder=0)
+        part = rows[rows["noise"] == noise]
+        for place, marker in enumerate(_markers(methods)):
+            shift = 1.04 ** (place - (len(methods) - 1) / 2)  # beside each other
+            needs = part[part["method"] == methods[place]]
+            _needs(axis, needs, shift, never, _shade(recipe, methods[place], methods), marker)
+        _by_size(axis, pd.Series(sizes))
+        axis.set(xlabel="SFT's training notes (log)", title=_noise(noise), yscale="log")
+        axis.yaxis.set_minor_locator(NullLocator())
+        axis.grid(axis="y", alpha=0.3)
+    names = [f"{size:,.0f}" for size in sizes]
+    axes[0].set_yticks([*sizes, never], [*names, "not reached"])
+    axes[0].set(ylabel="Notes needed (log)", ylim=(sizes[0] / 1.25, never * 1.25))
+    shades = [_shade(recipe, method, methods) for method in methods]
+    marks = [
+        axes[0].plot([], [], marker, color=shade, ms=4)[0]
+        for marker, shade in zip(_markers(methods), shades, strict=True)
+    ]
+    legend_below(figure, marks, titles(recipe, methods))
+    return finish(figure, _saving(rows, recipe), recipe, dataset)
 
 
-def _doublings(smallest: float, largest: float) -> list[float]:
-    """Sizes for ticks: the smallest doubled until the largest."""
-    ticks = [smallest]
-    while ticks[-1] * 2 <= largest:
-        ticks.append(ticks[-1] * 2)
-    return ticks
+def _needs(
+    axis: Axes, rows: pd.DataFrame, shift: float, never: float, shade: str, marker: str
+) -> None:
+    """One method's notes with their intervals; hollow, and at `never`, where it falls short."""
+    for _, row in rows.iterrows():
+        place = row["sft_notes"] * shift
+        reached = pd.notna(row["needed"])
+        if reached and row["seeds"] > 1:
+            ends = [never if pd.isna(end) else end for end in (row["low"], row["high"])]
+            axis.plot([place, place], ends, color=shade, lw=1.3)
+        height, fill = (row["needed"], shade) if reached else (never, "white")
+        axis.plot(place, height, marker, color=shade, mfc=fill, ms=5)
 
 
-def _need(axis: Axes, row: pd.Series, place: int, shade: str) -> None:
-    """One method's notes with their interval, which is open where an end is not reached."""
-    if pd.isna(row["needed"]):
-        style = {"va": "center", "ha": "right", "color": GREY, "fontsize": 7.5}
-        axis.text(row["all_notes"], place, "not reached ", **style)
-        return
-    if row["seeds"] > 1:
-        ends = row[["low", "high"]].fillna(1.25 * row["all_notes"])
-        axis.plot(ends, [place, place], color=shade, lw=1.4)
-    axis.plot(row["needed"], place, "o", color=shade, ms=5)
-
-
-def _saving(recipe: Recipe, rows: pd.DataFrame) -> str:
-    """The reference's row at the smallest noise in words, for a title."""
+def _saving(rows: pd.DataFrame, recipe: Recipe) -> str:
+    """The reference's row at the smallest noise and the largest size it reaches, for a title."""
     chosen = rows[rows["method"] == recipe.reference]
+    reached = chosen.dropna(subset=["needed"])
     if chosen.empty:
-        return "Notes needed for SFT's macro-F1 with all notes"
-    row = chosen.iloc[0]
-    return (
-        f"SFT's macro-F1 with {row['all_notes']:,.0f} notes takes {row['title']} "
-        f"{learning_curves.needs(row)}"
-    )
+        return "Notes needed for SFT's macro-F1"
+    title = chosen["title"].iloc[0]
+    if reached.empty:
+        return f"Notes needed for SFT's macro-F1: {title} reaches it at no size"
+    first = reached[reached["noise"] == reached["noise"].min()]
+    row = first.loc[first["sft_notes"].idxmax()]
+    needs = learning_curves.needs(row)
+    return f"SFT's macro-F1 with {row['sft_notes']:,.0f} notes takes {title} {needs}"
 
 
 def caps(scores: pd.DataFrame, found: pd.DataFrame, recipe: Recipe, dataset: str) -> Figure:

@@ -138,9 +138,9 @@ GALLERY = {
         "E9",
         ("e9_savings",),
         figures_curves.saved,
-        "How many notes each method needs to reach SFT's macro-F1 with all of them (dashed), from "
-        "mean curves that are straight between sizes; intervals by resampling seeds, open to the "
-        "right where that end is not reached.",
+        "How many notes each method needs to reach the macro-F1 that SFT has with so many: on the "
+        "dashed line as many, below it fewer. From mean curves that are straight between sizes; "
+        "intervals by resampling seeds; hollow where a mean curve does not get there.",
     ),
     "fig8d_caps": Entry(
         "E9",

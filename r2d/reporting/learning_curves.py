@@ -151,28 +151,28 @@ def _all_have(metrics: Sequence[dict], measure: str) -> bool:
 
 
 def savings(recipe: Recipe, frame: pd.DataFrame) -> pd.DataFrame:
-    """How many notes each method needs to reach SFT's macro-F1 with all notes.
+    """How many notes each method needs to reach SFT's macro-F1 with so many.
 
-    A row a noise level and method of `with_sizes`. `needed` is where the mean curve, straight
-    between sizes on a logarithmic axis, first reaches SFT's mean at `all_notes`; empty where it
-    does not, and the smallest size where that is enough. `low` and `high` are the central 95 % of
-    resampled seeds, both methods' (empty where that end is not reached, or of one seed).
+    A row a noise level, method of `with_sizes` and size of SFT's but the smallest, `sft_notes`.
+    `needed` is where the mean curve, straight between sizes on a logarithmic axis, first reaches
+    SFT's mean there (`target`); empty where it does not, and the smallest size where that is
+    enough. `low` and `high` are the central 95 % of resampled seeds, both methods' (empty where
+    that end is not reached, or of one seed).
     """
     rows = []
     for (card, noise), part in frame.groupby(["dataset", "noise"], sort=False):
         methods = list(dict.fromkeys(part["method"]))
         sft = roles(recipe, methods).get("sft")
-        if sft is None or part["notes"].nunique() < 2:
+        if sft is None:
             continue
-        goal = _by_size(part, sft)
-        everything = max(goal)
+        _, *goals = _by_size(part, sft).items()
         for method in methods:
             curve = _by_size(part, method)
             if method == sft or len(curve) < 2:
                 continue
             names = {"dataset": card, "noise": noise, "method": method}
-            names |= {"title": recipe.methods[method].title, "all_notes": everything}
-            rows.append(names | _needed(curve, goal[everything]))
+            names["title"] = recipe.methods[method].title
+            rows += [names | {"sft_notes": size} | _needed(curve, goal) for size, goal in goals]
     return pd.DataFrame(rows)
 
 
@@ -382,16 +382,24 @@ def _range(rows: pd.DataFrame) -> str:
 
 
 def _saved(saved: pd.DataFrame) -> list[str]:
-    """`savings` in words, a part a noise level."""
+    """`savings` in words, a part a noise level: SFT's largest size that another method reaches."""
     parts = []
     for noise, rows in saved.groupby("noise", sort=False) if len(saved) else ():
-        first = rows.iloc[0]
-        each = ", ".join(f"{row['title']} {needs(row)}" for _, row in rows.iterrows())
-        parts.append(
-            f"{labels(noise)}, SFT's macro-F1 of all {first['all_notes']:,.0f} notes "
-            f"({100 * first['target']:.1f}) takes {each}"
-        )
+        everything, reached = rows["sft_notes"].max(), rows.dropna(subset=["needed"])
+        size = reached["sft_notes"].max() if len(reached) else everything
+        chosen, last = (rows[rows["sft_notes"] == notes] for notes in (size, everything))
+        each = ", ".join(f"{row['title']} {needs(row)}" for _, row in chosen.iterrows())
+        text = f"{_sft(chosen)} takes {each}"
+        if size < everything:
+            text = f"none reaches {_sft(last)}; {text}"
+        parts.append(f"{labels(noise)}, {text}")
     return parts
+
+
+def _sft(rows: pd.DataFrame) -> str:
+    """SFT's score at the size of these rows of `savings`."""
+    first = rows.iloc[0]
+    return f"SFT's macro-F1 of {first['sft_notes']:,.0f} notes ({100 * first['target']:.1f})"
 
 
 def needs(row: pd.Series) -> str:

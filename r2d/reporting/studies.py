@@ -53,13 +53,13 @@ def sources(recipe: Recipe, frame: pd.DataFrame) -> pd.DataFrame:
 def cost(recipe: Recipe, frame: pd.DataFrame) -> pd.DataFrame:
     """E7, table 2: what each network of the runs of `frame` costs, means over seeds.
 
-    Stage 1 has a row of its own. `seconds_per_case` is the label with its rationale, without what
-    is decoded for the measures alone; in batches, where `latency_median` and `latency_p95` are of
-    one case at a time.
+    Stage 1 has a row of its own, and so has each number format. `seconds_per_case` is the label
+    with its rationale, without what is decoded for the measures alone; in batches, where
+    `latency_median` and `latency_p95` are of one case at a time.
     """
     networks = frame.dropna(subset=["parameters"])
     networks = networks.assign(trainable_share=networks["trainable"] / networks["parameters"])
-    groups = networks.groupby(["dataset", "method", "title"], sort=False)
+    groups = networks.groupby(["dataset", "method", "title", "precision"], sort=False)
     return groups[list(COST)].mean().reset_index().assign(profile=recipe.profile)
 
 

@@ -243,9 +243,11 @@ def unlearned_sentences(frame: pd.DataFrame, recipe: Recipe) -> list[str]:
 
 
 def stamp(recipe: Recipe, datasets: Sequence[str]) -> str:
-    """The profile's note, and which of the datasets are synthetic."""
-    known = [name for name in dict.fromkeys(datasets) if name in recipe.datasets]
-    synthetic = [n for n in known if load_card(recipe.datasets[n].card).synthetic]
+    """The profile's note, and which of the datasets, or cards, are synthetic."""
+    cards = {entry.card: entry.card for entry in recipe.datasets.values()}
+    cards |= {name: entry.card for name, entry in recipe.datasets.items()}
+    known = [name for name in dict.fromkeys(datasets) if name in cards]
+    synthetic = [name for name in known if load_card(cards[name]).synthetic]
     return f"{recipe.note}; synthetic: {', '.join(synthetic)}" if synthetic else recipe.note
 
 
@@ -289,7 +291,8 @@ def _cell(mean: float | None, sd: float | None, scale: float) -> str:
 
 def costs(table_2: pd.DataFrame) -> pd.DataFrame:
     """Table 2 in the units of `COSTS`; a cost that an earlier run did not note has no column."""
-    shown = table_2[["dataset", "title"]].rename(columns={"title": "method"})
+    names = [name for name in ("dataset", "title", "precision") if name in table_2]
+    shown = table_2[names].rename(columns={"title": "method"})
     for name, (title, factor, whole) in COSTS.items():
         if name not in table_2:
             continue
@@ -375,7 +378,11 @@ def _origin(recipe: Recipe, frame: pd.DataFrame) -> str:
     """The command, device and minutes behind the rows of table 1."""
     named = frame[["dataset", "method", "seed"]].itertuples(index=False, name=None)
     runs = grid.with_starts([Run(recipe, *names) for names in named])
-    envs = [run.read()["env"] for run in runs]
+    finished = [run.read() for run in runs]
+    envs = [each["env"] for each in finished]
+    trained = [each["config"]["train"] for each in finished if each["config"].get("train")]
+    precisions = sorted({settings["precision"] for settings in trained})
+    numbers = f" in {' and '.join(precisions)}" if precisions else ""
     devices = sorted(
         {f"{env['device']} ({env['kind']}, threads: {env['threads']})" for env in envs}
     )
@@ -385,7 +392,7 @@ def _origin(recipe: Recipe, frame: pd.DataFrame) -> str:
         command += " with changed settings (each run's `config.yaml` holds them)"
     spent = (
         f"{len(envs)} runs (with the stage 1 that they start from), {_seconds(envs) / 60:.0f} "
-        "minutes of training and testing"
+        f"minutes of training{numbers} and testing"
     )
     return f"These rows: {spent} on {', '.join(devices)}, by {command}."
 

@@ -124,7 +124,7 @@ def size_tests() -> pd.DataFrame:
 
 
 def savings_table() -> pd.DataFrame:
-    shared = {"all_notes": 2000, "smallest": 250, "target": 0.8, "seeds": 3}
+    shared = {"sft_notes": 2000, "smallest": 250, "target": 0.8, "seeds": 3}
     needs = (
         {"method": "r2d-full", "title": "R2D", "needed": 700.0, "low": 500.0, "high": None},
         {"method": "tfidf", "title": "TF-IDF", "needed": None, "low": None, "high": None},

@@ -103,16 +103,30 @@ def test_notes_saved_are_where_the_mean_curve_reaches_all_of_sfts(study, decided
     saved = learning_curves.savings(recipe, frame).set_index("method")
     assert set(saved["noise"]) == {0.0}  # one size with noise is no curve
     row = saved.loc["r2d-full"]
-    assert row["all_notes"] == 1000 and 250 < row["low"] <= row["needed"] == pytest.approx(1000)
+    assert row["sft_notes"] == 1000 and 250 < row["low"] <= row["needed"] == pytest.approx(1000)
     assert pd.isna(row["high"])  # of other seeds it may not get there
     text = learning_curves.sentences(recipe, pd.DataFrame(), saved.reset_index(), pd.DataFrame())
-    assert text[0].startswith(
-        "Notes saved: with no label wrong, SFT's macro-F1 of all 1,000 notes (7"
-    )
+    assert text[0].startswith("Notes saved: with no label wrong, SFT's macro-F1 of 1,000 notes (7")
     never = row.to_dict() | {"needed": None}
     assert learning_curves.needs(pd.Series(never)) == "more than were given (not reached)"
     enough = row.to_dict() | {"needed": 250, "low": 250, "high": None}
     assert learning_curves.needs(pd.Series(enough)) == "at most 250 notes [250, not reached]"
+
+
+def test_notes_saved_are_told_of_the_largest_size_of_sft_that_another_reaches():
+    shared = {"noise": 0.0, "title": "R2D", "seeds": 1, "smallest": 250}
+    sizes = ((1000, 0.7, 800.0), (4000, 0.8, None))
+    rows = [
+        shared | {"sft_notes": notes, "target": target, "needed": needed}
+        for notes, target, needed in sizes
+    ]
+    (text,) = learning_curves.sentences(
+        recipes.load("study"), pd.DataFrame(), pd.DataFrame(rows), pd.DataFrame()
+    )
+    assert text == (
+        "Notes saved: with no label wrong, none reaches SFT's macro-F1 of 4,000 notes (80.0); "
+        "SFT's macro-F1 of 1,000 notes (70.0) takes R2D 800 notes (one run)."
+    )
 
 
 def test_caps_are_those_of_methods_that_differ_in_nothing_else():
@@ -127,8 +141,8 @@ def test_caps_are_those_of_methods_that_differ_in_nothing_else():
     }
     runs = grid.runs(recipe, ["E9"])
     capped = learning_curves.of_caps(recipe, runs)
-    assert {run.dataset for run in capped} == {"n2000"} and len(capped) == 6 * 5
-    assert learning_curves.of_caps(recipe, [run for run in runs if run.dataset == "n0250"]) == []
+    assert {run.dataset for run in capped} == {"n2000"} and len(capped) == 6 * 3
+    assert learning_curves.of_caps(recipe, [run for run in runs if run.dataset == "n0500"]) == []
 
 
 @pytest.fixture

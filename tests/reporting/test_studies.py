@@ -45,6 +45,13 @@ def test_cost_takes_in_stage_1(recipe, finished):
     assert table.set_index("method").loc["sft-full", "seconds_per_case"] == 0.1
 
 
+def test_two_number_formats_never_share_a_row_of_costs(recipe, finished):
+    frame = collect.runs([finished("r2d-full"), finished("sft-full")]).assign(method="r2d-full")
+    frame = frame.assign(title="R2D", precision=["fp32", "bf16"])
+    table = studies.cost(recipe, frame).set_index("precision")
+    assert table["cpu_seconds_per_step"].to_dict() == {"fp32": 3.0, "bf16": 0.75}
+
+
 def test_steps_are_compared_by_cpu_seconds_seed_by_seed_with_their_range(recipe, finished):
     frame = collect.runs([finished("r2d-full"), finished("sft-full")])
     assert studies.cost_sentences(recipe, frame) == []  # of one seed a ratio has no spread
