@@ -17,7 +17,7 @@ def profiles() -> list[str]:
 
 def run_folder(given: str) -> Path:
     """A run's folder as it was given or, where there is none, the one below `R2D_HOME`."""
-    here = paths.of_user(given)
+    here = Path(given)  # `~` and what no path can be are seen to by who opens it
     at_home = paths.home() / here
     return at_home if at_home.exists() and not here.exists() else here
 
