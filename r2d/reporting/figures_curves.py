@@ -48,7 +48,7 @@ def curves(runs: pd.DataFrame, found: pd.DataFrame, recipe: Recipe, dataset: str
         _by_size(axis, part["notes"])
         axis.set_title(_noise(noise))
         axis.grid(axis="y", alpha=0.3)
-    axes[0].set_ylabel("Macro-F1")
+    axes[0].set(ylabel="Macro-F1", ylim=(None, min(1, axes[0].get_ylim()[1])))  # bands go beyond
     legend_below(figure, axes[0].get_lines(), titles(recipe, methods))
     outcome = _outcome(recipe, learning_curves.family(found, dataset, "rationales"))
     return finish(figure, f"Macro-F1 by training notes: {outcome}", recipe, dataset)
