@@ -233,4 +233,4 @@ def _verdict(row: pd.Series) -> str:
     answer = "yes" if row["p_holm"] < LEVEL else "no"
     if min(row["runs_before"], row["runs_after"]) < 2:
         answer += ", of two models"
-    return f"{answer} (p = {row['p_holm']:.2g})"
+    return f"{answer} ({comparisons.p_value(row)})"

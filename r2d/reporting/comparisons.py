@@ -152,6 +152,11 @@ def are_clear(tests: pd.DataFrame) -> pd.Series:
     return (tests["runs"] > 1) & (tests["p_holm"] < LEVEL)
 
 
+def p_value(row: Mapping) -> str:
+    """A test's corrected p in words; how far it is below 1 in 10,000 depends on the model alone."""
+    return "p < 0.0001" if row["p_holm"] < 1e-4 else f"p = {row['p_holm']:.2g}"
+
+
 def in_points(test: Mapping) -> str:
     """A test's difference in points of 100, with its interval where it has one."""
     text = f"{100 * test['difference']:+.1f}"
@@ -248,7 +253,7 @@ def _told_apart(recipe: Recipe, row: pd.Series) -> str:
     verb = "beats" if row["difference"] > 0 else "is beaten by"
     return (
         f"{ours} {verb} {theirs} on {row['dataset']}: {_difference(row)}, corrected 95 % interval, "
-        f"corrected p = {row['p_holm']:.2g} ({_runs(row)}, {row['cases']:.0f} cases)."
+        f"corrected {p_value(row)} ({_runs(row)}, {row['cases']:.0f} cases)."
     )
 
 

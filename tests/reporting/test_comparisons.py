@@ -200,3 +200,8 @@ def _macro_f1(cases):
     return f1_score(
         cases["gold"], cases["label"], labels=["a", "b"], average="macro", zero_division=0
     )
+
+
+def test_a_p_that_only_the_model_could_tell_from_another_is_not_spelled_out():
+    assert comparisons.p_value({"p_holm": 0.00432}) == "p = 0.0043"
+    assert comparisons.p_value({"p_holm": 1.5e-118}) == "p < 0.0001"
