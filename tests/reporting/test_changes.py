@@ -66,7 +66,7 @@ def test_only_the_runs_that_the_change_reaches_are_compared(shipped, made):
     assert row["difference"] == pytest.approx(row["after"] - row["before"])
     assert 0 < row["low"] < row["difference"] < row["high"] and row["p_holm"] < 0.05
     assert "`methods.r2d-full.objective_overrides.cap` is `0.3` instead of `0.9`" in text
-    assert "| R2D " in text and "| yes (p < 0.0001" in text and "50.0 (2)" in text
+    assert "| R2D " in text and "| yes (p \\< 0.0001" in text and "50.0 (2)" in text
     assert "the runs of profile smoke here" in text and "The other 2 of 4 runs" in text
 
 
