@@ -4,6 +4,7 @@ import csv
 import io
 from collections import defaultdict
 from pathlib import Path
+from statistics import fmean
 from typing import Any
 
 from r2d import paths
@@ -12,30 +13,50 @@ from r2d.experiments import directory, grid
 from r2d.experiments.run import Run
 from r2d.recipes import Recipe
 
-COLUMNS = ("dataset", "method", "seed", "lr", "score", "validation", "best_step", "steps", "best")
+COLUMNS = (
+    "dataset",
+    "method",
+    "lr",
+    "seed",
+    "score",
+    "validation",
+    "best_step",
+    "steps",
+    "best",
+    "machine",
+)
 
 
 def collect(recipe: Recipe) -> list[dict[str, Any]]:
     """A row a finished run of the recipe, or of one that differs from it in learning rates alone.
 
-    Tries of an earlier version of the code count. Only methods of which more than one rate was
-    tried are listed, by method, seed and rate. `validation` is the best score on the validation
-    split that `score` names; `best` marks a method's rate with the highest of them. No test case is
-    looked at.
+    Tries of an earlier version of the code count. Only seeds of which more than one rate was tried
+    are listed, by method, rate and seed. `validation` is the best score on the validation split
+    that `score` names; `best` marks the rate of a method with the highest mean of them, among the
+    rates that were tried with most seeds; of means that are equal to a hundredth, which so few
+    cases can't tell apart, the lowest rate. No test case is looked at.
     """
-    tried = defaultdict(dict)
+    tried = defaultdict(list)
     for run in grid.with_starts(grid.runs(recipe, list(recipe.experiments))):
         if run.objective is not None:
-            for folder in _twins(run):
-                row = _row(run, folder)
-                tried[run][row["lr"]] = row
-    rows = []
-    for run in sorted(tried, key=lambda run: (run.dataset, run.method, run.seed)):
-        of_run = [row for _, row in sorted(tried[run].items())]
-        best = max(row["validation"] for row in of_run)
-        for row in of_run if len(of_run) > 1 else ():
-            rows.append(row | {"best": "x" if row["validation"] == best else ""})
-    return rows
+            rows = {row["lr"]: row for row in (_row(run, folder) for folder in _twins(run))}
+            if len(rows) > 1:
+                tried[run.dataset, run.method] += rows.values()
+    listed = []
+    for _, rows in sorted(tried.items()):
+        best = _best(rows)
+        for row in sorted(rows, key=lambda row: (row["lr"], row["seed"])):
+            listed.append(row | {"best": "x" if row["lr"] == best else ""})
+    return listed
+
+
+def _best(rows: list[dict[str, Any]]) -> float:
+    scores = defaultdict(list)
+    for row in sorted(rows, key=lambda row: row["lr"]):
+        scores[row["lr"]].append(row["validation"])
+    most = max(map(len, scores.values()))
+    means = {rate: round(fmean(each), 2) for rate, each in scores.items() if len(each) == most}
+    return max(means, key=means.__getitem__)
 
 
 def ship(recipe: Recipe) -> Path:
@@ -85,7 +106,8 @@ def _compared(settings: Any) -> Any:
 
 def _row(run: Run, folder: Path) -> dict[str, Any]:
     settings = directory.read_file(folder, directory.CONFIG)
-    trained = directory.read_file(folder, directory.ENV)["training"]
+    record = directory.read_file(folder, directory.ENV)
+    trained = record["training"]
     return {
         **run.names,
         "lr": settings["train"]["lr"],
@@ -93,4 +115,5 @@ def _row(run: Run, folder: Path) -> dict[str, Any]:
         "validation": round(trained["best_score"], 4),
         "best_step": trained["best_step"],
         "steps": trained["steps"],
+        "machine": record["device"],
     }

@@ -48,7 +48,7 @@ def _cure(finished: Mapping) -> str:
     key, steps = f"train.{config['method']['objective']}.steps", config["train"]["steps"]
     return (
         f'give more rows and more steps (overrides={{"{key}": {2 * steps}}}), as validation still '
-        "improved at the last"
+        "improved at the end"
     )
 
 

@@ -1,7 +1,8 @@
 """Was a run still learning when its steps ran out? Read from its log, told wherever it is shown.
 
-The best checkpoint of such a run is the last one, and better than the evaluation before it; a run
-that patience stopped never ends so. More steps might have raised its scores.
+The best evaluation of such a run is the last or the last but one, and better than the one before
+it: one lower evaluation at the end is no sign that a run has learned all it can. A run that
+patience stopped never ends so. More steps might have raised its scores.
 """
 
 from collections.abc import Sequence
@@ -9,31 +10,35 @@ from collections.abc import Sequence
 import pandas as pd
 
 MARK = "‡"
+LAST = 2  # evaluations at the end that count as the end
 
 
 def still_climbing(log: Sequence[dict]) -> bool:
-    """Whether validation climbed up to the last evaluation, which is the one that was kept.
+    """Whether validation climbed up to the end: the best evaluation is among the last `LAST`.
 
     `log` has the entries of `log.jsonl`: an evaluation's `validation` (higher is better) and `best`
     so far, which is empty before checkpoints are selected.
     """
     scores, best = _column(log, "validation"), _column(log, "best")
-    if len(scores) < 2 or scores[-1] <= scores[-2]:
+    if not scores:
         return False
-    return best[-1] == scores[-1] != best[-2]
+    place = best.index(best[-1])
+    return place >= max(1, len(scores) - LAST) and scores[place] > scores[place - 1]
 
 
 def sentence(log: Sequence[dict]) -> str:
     """What to say of one run beside its training curve; nothing where that has no end to see."""
-    scores = _column(log, "validation")
+    scores, best = _column(log, "validation"), _column(log, "best")
     if len(scores) < 2:
         return ""
     if not still_climbing(log):
-        return "Validation had stopped improving at the last evaluation."
-    before, last = (abs(score) for score in scores[-2:])
+        return "Validation had stopped improving before the last evaluations."
+    place = best.index(best[-1])
+    before, kept = (abs(score) for score in scores[place - 1 : place + 1])
+    which = "the last" if place == len(scores) - 1 else "the last but one"
     return (
-        f"Undertrained: validation still improved at the last evaluation ({before:.3f} to "
-        f"{last:.3f}); more steps might help."
+        f"Undertrained: the best evaluation is {which} ({before:.3f} to {kept:.3f}); more steps "
+        "might help."
     )
 
 
@@ -48,8 +53,8 @@ def remarks(table_1: pd.DataFrame) -> list[str]:
             for _, row in rows.iterrows()
         )
         lines.append(
-            f"{MARK} Undertrained on {dataset}, as validation still climbed at the last step: "
-            f"{counted}; more steps might raise their scores."
+            f"{MARK} Undertrained on {dataset}, as the best evaluation is the last or the last but "
+            f"one: {counted}; more steps might raise their scores."
         )
     return lines
 

@@ -14,13 +14,14 @@ from r2d.experiments.run import Run
 METHODS = ("sft-full", "r2d-full")
 
 
-def finished(recipe, method: str, validation: float) -> None:
+def finished(recipe, method: str, validation: float, seed: int = 1) -> None:
     """A finished run's folder, as far as tries look at it."""
-    run = Run(recipe, "triage", method, 1)
+    run = Run(recipe, "triage", method, seed)
     run.folder.mkdir(parents=True)
     (run.folder / directory.CONFIG).write_text(yaml.safe_dump(run.settings))
     trained = {"score": "macro_f1", "best_score": validation, "best_step": 6, "steps": 12}
-    (run.folder / directory.ENV).write_text(json.dumps({"training": trained}))
+    record = {"training": trained, "device": "a processor"}
+    (run.folder / directory.ENV).write_text(json.dumps(record))
     (run.folder / directory.METRICS).write_text("{}")
 
 
@@ -46,22 +47,43 @@ def test_a_try_differs_in_its_learning_rate_alone_and_the_best_is_marked(home):
     ]
 
 
+def test_the_best_has_the_highest_mean_among_the_rates_tried_with_most_seeds(home):
+    finished(recipes.load("mini"), "dss-full", 0.3, 5)  # of this seed there is one rate only
+    tried = ((1e-4, (0.6, 0.7)), (2e-4, (0.8, 0.4)), (3e-4, (0.9,)), (4e-4, (0.6, 0.704)))
+    for rate, scores in tried:
+        recipe = recipes.load("mini", {"train.dss.lr": rate})
+        for seed, score in enumerate(scores, 1):
+            finished(recipe, "dss-full", score, seed)
+    rows = tries.collect(recipes.load("mini"))
+    assert [(row["lr"], row["seed"]) for row in rows if row["best"]] == [(1e-4, 1), (1e-4, 2)]
+    assert len(rows) == 7
+
+
 def test_without_a_second_rate_it_says_how_to_try_one(home):
     finished(recipes.load("smoke"), "sft-full", 0.5)
     with pytest.raises(R2DError, match="--set train.common.lr="):
         tries.ship(recipes.load("smoke"))
 
 
-def test_the_shipped_recipe_takes_the_rate_that_won_on_validation():
+def test_the_shipped_recipe_takes_the_rates_that_won_on_validation():
     recipe = recipes.load("mini")
     with tries.place("mini").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    tried = {row["method"] for row in rows}
-    assert {"sft-full", "dss-full", "stage1-full", "r2d-full", "r2dc-full"} <= tried
-    for row in rows:
-        if row["best"]:
-            assert recipe.training(row["method"], row["dataset"]).lr == float(row["lr"])
-    rates = {method: {r["lr"] for r in rows if r["method"] == method} for method in tried}
-    common = rates.pop("stage1-full")  # whose best was the highest of the others' rates
-    assert all(each < common for each in rates.values())
-    assert len({frozenset(each) for each in rates.values()}) == 1, "not the same tries for all"
+    best = {row["method"]: float(row["lr"]) for row in rows if row["best"]}
+    assert set(best) == {
+        "sft-full",
+        "sft-matched",
+        "dss-full",
+        "stage1-full",
+        "r2d-full",
+        "r2dc-full",
+    }
+    for method, rate in best.items():
+        assert recipe.training(method, "triage").lr == rate
+        seeds = {float(r["lr"]): set() for r in rows if r["method"] == method}
+        for row in rows:
+            if row["method"] == method:
+                seeds[float(row["lr"])].add(int(row["seed"]))
+        assert min(seeds) < rate < max(seeds), "a worse rate on either side"
+        whole = [each for each, of_rate in seeds.items() if of_rate == {1, 2, 3}]
+        assert rate in whole and len(whole) > 1, "no second rate over three seeds"

@@ -1,4 +1,4 @@
-"""Undertrained: the kept checkpoint is the last one and validation climbed up to it."""
+"""Undertrained: validation climbed up to one of the last evaluations."""
 
 import json
 
@@ -23,6 +23,8 @@ def log(*evaluations) -> list[dict]:
         ([(0.5, 0.5), (0.6, 0.6)], True),
         ([(-2.0, -2.0), (-1.5, -1.5)], True),  # stage 1: minus the loss
         ([(0.9, None), (0.5, None), (0.6, 0.6)], True),  # 0.9 came before selection began
+        ([(0.5, 0.5), (0.6, 0.6), (0.55, 0.6)], True),  # one dip at the end shows nothing
+        ([(0.5, 0.5), (0.6, 0.6), (0.55, 0.6), (0.5, 0.6)], False),
         ([(0.6, 0.6), (0.5, 0.6)], False),
         ([(0.6, 0.6), (0.6, 0.6)], False),  # an equal score does not replace the first
         ([(0.7, None), (0.6, 0.6)], False),  # selected at last, yet falling
@@ -31,7 +33,7 @@ def log(*evaluations) -> list[dict]:
         ([], False),
     ],
 )
-def test_a_run_is_undertrained_if_its_last_evaluation_is_its_best_and_above_the_one_before(
+def test_a_run_is_undertrained_if_it_climbed_to_its_best_in_the_last_two_evaluations(
     evaluations, climbing
 ):
     entries = log(*evaluations)
