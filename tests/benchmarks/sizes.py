@@ -34,7 +34,6 @@ class Size:
     name: str
     shape: dict | None
     batch: int  # examples of an optimiser step
-    micro_batch: int
     cases: int  # decoded together
     singles: int  # decoded one at a time
     rounds: int  # timed, after one that warms up
@@ -56,9 +55,9 @@ def t5(d_model: int, layers: int, heads: int, d_ff: int, d_kv: int = 64) -> dict
 
 
 SIZES = (
-    Size("mini", None, 16, 8, 32, 32, 7, rationale=96, trained=100, lr=5e-5),
-    Size("T5-small", t5(512, 6, 8, 2048), 8, 4, 16, 12, 5, rationale=40),
-    Size("T5-base", t5(768, 12, 12, 3072), 4, 2, 8, 6, 3, rationale=40),
+    Size("mini", None, 16, 32, 32, 7, rationale=96, trained=100, lr=5e-5),
+    Size("T5-small", t5(512, 6, 8, 2048), 8, 16, 12, 5, rationale=40),
+    Size("T5-base", t5(768, 12, 12, 3072), 4, 8, 6, 3, rationale=40),
 )
 
 

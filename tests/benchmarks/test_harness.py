@@ -14,7 +14,7 @@ from benchmarks.sizes import Size
 from r2d.models.load import load_tokenizer
 
 TINY = Size(
-    "tiny", sizes.t5(32, 2, 2, 64, d_kv=16), 4, 2, cases=2, singles=3, rounds=2, rationale=8
+    "tiny", sizes.t5(32, 2, 2, 64, d_kv=16), 4, cases=2, singles=3, rounds=2, rationale=8
 )
 
 

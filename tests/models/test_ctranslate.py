@@ -112,6 +112,17 @@ def test_a_decoder_only_model_writes_and_scores_as_its_network(llama, alike, tun
     alike(decoder_of(llama, tuning, by=0.05))
 
 
+@pytest.mark.parametrize("kind", ["t5", "llama"])
+def test_threads_share_a_batch_and_leave_torch_its_own(kind, t5, llama, alike):
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        alike(decoder_of(t5("tied, gated") if kind == "t5" else llama, by=0.1))
+        assert torch.get_num_threads() == 3
+    finally:
+        torch.set_num_threads(before)
+
+
 def test_a_saved_model_says_whether_its_outputs_are_scaled(t5, tmp_path):
     for kind, settings in KINDS.items():
         model = load_model(t5(kind), "full", LoraSettings(), 0.0)
