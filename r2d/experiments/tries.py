@@ -33,8 +33,8 @@ def collect(recipe: Recipe) -> list[dict[str, Any]]:
     Tries of an earlier version of the code count. Only seeds of which more than one rate was tried
     are listed, by method, rate and seed. `validation` is the best score on the validation split
     that `score` names; `best` marks the rate of a method with the highest mean of them, among the
-    rates that were tried with most seeds; of means that are equal to a hundredth, which so few
-    cases can't tell apart, the lowest rate. No test case is looked at.
+    rates that were tried with most seeds; of means that are equal to a hundredth, the lowest rate.
+    No test case is looked at.
     """
     tried = defaultdict(list)
     for run in grid.with_starts(grid.runs(recipe, list(recipe.experiments))):
@@ -83,10 +83,12 @@ def place(profile: str) -> Path:
 
 
 def _twins(run: Run) -> list[Path]:
-    """Finished directories of the run, as the recipe has it and with other learning rates."""
-    places = paths.runs(run.recipe.profile).parent.glob(f"{run.recipe.profile}*")
+    """Finished directories of the run with other learning rates, then as the recipe has it."""
+    own = run.recipe.profile
+    places = paths.runs(own).parent.glob(f"{own}*")
     names = (run.dataset, run.method, f"seed{run.seed}")
-    folders = [place.joinpath(*names) for place in sorted(places)]
+    ordered = sorted(places, key=lambda place: (place.name == own, place.name))
+    folders = [place.joinpath(*names) for place in ordered]
     wanted = _compared(run.settings)
     return [folder for folder in folders if _settings(folder) == wanted]
 

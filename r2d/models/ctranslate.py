@@ -46,10 +46,13 @@ class CTranslate2:
         kind = ctranslate2.Translator if self.encodes else ctranslate2.Generator
         # Threads take a part of the batch each: two that share one product wait for each other.
         self.threads = torch.get_num_threads()
-        self.model = kind(
-            str(folder), compute_type=precision, inter_threads=self.threads, intra_threads=1
-        )
-        torch.set_num_threads(self.threads)  # which they share, by OpenMP: now it was 1
+        try:
+            self.model = kind(
+                str(folder), compute_type=precision, inter_threads=self.threads, intra_threads=1
+            )
+        finally:
+            # CTranslate2 sets OpenMP's number of threads, which torch uses too, to 1.
+            torch.set_num_threads(self.threads)
         self.names = names(network)
         self.ids = {name: i for i, name in enumerate(self.names)}
 

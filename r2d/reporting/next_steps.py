@@ -47,8 +47,8 @@ def _cure(finished: Mapping) -> str:
     config = finished["config"]
     key, steps = f"train.{config['method']['objective']}.steps", config["train"]["steps"]
     return (
-        f'give more rows and more steps (overrides={{"{key}": {2 * steps}}}), as validation still '
-        "improved at the end"
+        f'give more rows and more steps (overrides={{"{key}": {2 * steps}}}), as its best '
+        "evaluation came at the end"
     )
 
 

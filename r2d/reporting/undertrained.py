@@ -1,8 +1,8 @@
 """Was a run still learning when its steps ran out? Read from its log, told wherever it is shown.
 
-The best evaluation of such a run is the last or the last but one, and better than the one before
-it: one lower evaluation at the end is no sign that a run has learned all it can. A run that
-patience stopped never ends so. More steps might have raised its scores.
+The best evaluation of such a run is the last, or the last but one: a dip at the end is no sign that
+a run has learned all it can. Patience of two evaluations or more stops no run there. More steps
+might have raised its scores.
 """
 
 from collections.abc import Sequence
@@ -10,34 +10,32 @@ from collections.abc import Sequence
 import pandas as pd
 
 MARK = "‡"
-LAST = 2  # evaluations at the end that count as the end
+LAST = 2  # evaluations at the end that count as the end, where there are twice as many or more
 
 
 def still_climbing(log: Sequence[dict]) -> bool:
-    """Whether validation climbed up to the end: the best evaluation is among the last `LAST`.
+    """Whether validation climbed up to the end: the best of all evaluations is among the last.
 
-    `log` has the entries of `log.jsonl`: an evaluation's `validation` (higher is better) and `best`
-    so far, which is empty before checkpoints are selected.
+    `log` has the entries of `log.jsonl`, some with an evaluation's `validation` (higher is better).
+    Evaluations before checkpoints are selected count, too.
     """
-    scores, best = _column(log, "validation"), _column(log, "best")
-    if not scores:
-        return False
-    place = best.index(best[-1])
-    return place >= max(1, len(scores) - LAST) and scores[place] > scores[place - 1]
+    scores = _validation(log)
+    last = LAST if len(scores) >= 2 * LAST else 1
+    return len(scores) > 1 and _best(scores) >= len(scores) - last
 
 
 def sentence(log: Sequence[dict]) -> str:
     """What to say of one run beside its training curve; nothing where that has no end to see."""
-    scores, best = _column(log, "validation"), _column(log, "best")
+    scores = _validation(log)
     if len(scores) < 2:
         return ""
     if not still_climbing(log):
         return "Validation had stopped improving before the last evaluations."
-    place = best.index(best[-1])
-    before, kept = (abs(score) for score in scores[place - 1 : place + 1])
-    which = "the last" if place == len(scores) - 1 else "the last but one"
+    best = _best(scores)
+    before, highest = (abs(score) for score in scores[best - 1 : best + 1])
+    which = "the last" if best == len(scores) - 1 else "the last but one"
     return (
-        f"Undertrained: the best evaluation is {which} ({before:.3f} to {kept:.3f}); more steps "
+        f"Undertrained: the best evaluation is {which} ({before:.3f} to {highest:.3f}); more steps "
         "might help."
     )
 
@@ -67,6 +65,10 @@ def titles(table_1: pd.DataFrame) -> pd.Series:
     return table_1["title"] + marks
 
 
-def _column(log: Sequence[dict], name: str) -> list:
-    """A column of the evaluations."""
-    return [entry.get(name) for entry in log if "validation" in entry]
+def _validation(log: Sequence[dict]) -> list[float]:
+    return [entry["validation"] for entry in log if "validation" in entry]
+
+
+def _best(scores: list[float]) -> int:
+    """The place of the highest score, the first of equal ones."""
+    return scores.index(max(scores))

@@ -30,7 +30,7 @@ TASKS = {
     "SFT step": named("sft"),
     "stage-2 step": named("r2d-always", {"warmup": 0.0}),  # a = 0.7, p = 0.9 at every step
 }
-TOLERANCE = {"fp32": 1e-4, "bf16": 2e-2}  # of the losses, relative; oneDNN rounds otherwise
+TOLERANCE = {"fp32": 1e-4, "bf16": 2e-2}  # of the losses, relative; oneDNN rounds differently
 R2D, TORCH, NAIVE = "r2d", "torch", "naive"
 
 

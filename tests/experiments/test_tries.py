@@ -2,6 +2,7 @@
 
 import csv
 import json
+from collections import defaultdict
 
 import pytest
 import yaml
@@ -69,8 +70,11 @@ def test_the_shipped_recipe_takes_the_rates_that_won_on_validation():
     recipe = recipes.load("mini")
     with tries.place("mini").open(encoding="utf-8", newline="") as file:
         rows = list(csv.DictReader(file))
-    best = {row["method"]: float(row["lr"]) for row in rows if row["best"]}
-    assert set(best) == {
+    tried = defaultdict(list)
+    for row in rows:
+        numbers = {"lr": float(row["lr"]), "validation": float(row["validation"])}
+        tried[row["method"]].append(row | numbers)
+    assert set(tried) == {
         "sft-full",
         "sft-matched",
         "dss-full",
@@ -78,12 +82,13 @@ def test_the_shipped_recipe_takes_the_rates_that_won_on_validation():
         "r2d-full",
         "r2dc-full",
     }
-    for method, rate in best.items():
-        assert recipe.training(method, "triage").lr == rate
-        seeds = {float(r["lr"]): set() for r in rows if r["method"] == method}
-        for row in rows:
-            if row["method"] == method:
-                seeds[float(row["lr"])].add(int(row["seed"]))
-        assert min(seeds) < rate < max(seeds), "a worse rate on either side"
-        whole = [each for each, of_rate in seeds.items() if of_rate == {1, 2, 3}]
-        assert rate in whole and len(whole) > 1, "no second rate over three seeds"
+    for method, of_method in tried.items():
+        best = tries._best(of_method)
+        assert recipe.training(method, "triage").lr == best
+        assert {row["lr"] for row in of_method if row["best"]} == {best}
+        seeds = defaultdict(set)
+        for row in of_method:
+            seeds[row["lr"]].add(row["seed"])
+        assert min(seeds) < best < max(seeds), "no rate was tried on one side of the best"
+        whole = [rate for rate, of_rate in seeds.items() if of_rate == {"1", "2", "3"}]
+        assert best in whole and len(whole) > 1, "no second rate over three seeds"

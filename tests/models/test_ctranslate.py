@@ -67,9 +67,9 @@ def t5(tmp_path_factory):
 
 @pytest.fixture
 def alike(tmp_path):
-    """Expect a converted model to write and score as its network does."""
+    """Expect a converted model to write and score as its network does; the engine is returned."""
 
-    def check(decoder: Decoder) -> None:
+    def check(decoder: Decoder) -> CTranslate2:
         network = decoder.network
         ctranslate.convert(network, tmp_path)
         engine = CTranslate2(network, tmp_path)
@@ -86,6 +86,7 @@ def alike(tmp_path):
         assert torch.equal(found.isinf(), expected.isinf()) and expected.isinf().any()
         real = ~expected.isinf()
         torch.testing.assert_close(found[real], expected[real], rtol=1e-4, atol=1e-4)
+        return engine
 
     return check
 
@@ -117,8 +118,11 @@ def test_threads_share_a_batch_and_leave_torch_its_own(kind, t5, llama, alike):
     before = torch.get_num_threads()
     torch.set_num_threads(3)
     try:
-        alike(decoder_of(t5("tied, gated") if kind == "t5" else llama, by=0.1))
+        engine = alike(decoder_of(t5("tied, gated") if kind == "t5" else llama, by=0.1))
         assert torch.get_num_threads() == 3
+        model = engine.model
+        assert (model.num_translators if kind == "t5" else model.num_generators) == 3
+        assert [engine._share(range(size)) for size in (1, 3, 7)] == [1, 1, 3]
     finally:
         torch.set_num_threads(before)
 
