@@ -29,6 +29,7 @@ step is taken (no early stopping) and every sequence is as long as its limit; a 
 the parameters of a T5 (encoder or decoder) and costs 6 operations for each, 4 with an adapter on
 frozen weights; decoding of validation and test is left out."""
 
+NOTEBOOK = 10.0  # seconds of a notebook around a run that is finished, where no log tells more
 EARLIER = "earlier run"
 RUN = re.compile(r"(\S+) (\S+) seed (\d+)")
 TABLES, CURVES = "06_automatic_metrics", "10_when_rationales_help"
@@ -46,9 +47,14 @@ class PlannedJob:
 
 
 def planned(recipe: Recipe, plan: str) -> list[PlannedJob]:
-    """The jobs that a dry run printed, in its order, each with its expected length."""
+    """The jobs that a dry run printed, in its order, each with its expected length.
+
+    A run that needs no training, as it is finished here or by the recipe that this one changes,
+    takes what its notebook does besides.
+    """
     records = _Records(recipe)
-    return [records.expected(name) for name in re.findall(r"^Job \d+: (.+)$", plan, re.MULTILINE)]
+    names = re.findall(r"^Job \d+: (.+)$", plan, re.MULTILINE)
+    return [records.trained(name) or records.expected(name) for name in names]
 
 
 def whole(
@@ -160,6 +166,21 @@ class _Records:
             self.source = f"shipped record ({self.shipped.machine})"
             self.known.append((self.source, self.shipped.seconds))
 
+    def trained(self, name: str) -> PlannedJob | None:
+        """A run's notebook without training and test, where both are done."""
+        parts = RUN.fullmatch(name)
+        run = Run(self.recipe, parts[1], parts[2], int(parts[3])) if parts else None
+        finished = run.trained if run else None
+        if finished is None:
+            return None
+        record = directory.read_file(finished, directory.ENV)
+        besides = durations.in_logs(paths.runs(self.recipe.profile) / "logs").get(name, 0)
+        if besides >= _took(record):
+            besides -= _took(record)
+        whole = self.expected(name).seconds or NOTEBOOK
+        seconds = min(whole, max(besides, NOTEBOOK))
+        return PlannedJob(name, seconds, source=f"{EARLIER}, trained already")
+
     def expected(self, name: str) -> PlannedJob:
         """A job by its name; the mean of its kind where there are several."""
         run = RUN.fullmatch(name)
@@ -201,9 +222,13 @@ def _of_home(home: Path) -> dict[str, float]:
             record = directory.read_file(folder, directory.ENV)
         except R2DError:
             continue
-        took = record.get("training", {}).get("seconds", 0)
-        took += record.get("test_seconds", 0) + record.get("probe_seconds", 0)
         dataset, method, seed = folder.parts[-3:]
         name = f"{dataset} {method} seed {seed.removeprefix('seed')}"
-        seconds[name] = max(took, seconds.get(name, 0))
+        seconds[name] = max(_took(record), seconds.get(name, 0))
     return seconds
+
+
+def _took(record: Mapping) -> float:
+    """Seconds of training and test, by a run's `env.json`."""
+    took = record.get("training", {}).get("seconds", 0)
+    return took + record.get("test_seconds", 0) + record.get("probe_seconds", 0)

@@ -90,6 +90,20 @@ def test_a_changed_profile_may_use_the_records_of_the_shipped_one(record):
     assert expected(overrides={"train.common.lr": 0.01})[0][1:] == (360, "earlier run")
 
 
+def test_a_run_that_is_finished_under_these_settings_costs_its_notebook_alone(record):
+    run = Run(recipes.load("smoke"), "triage", "majority", 1)
+    run.execute()
+    logged({"triage majority seed 1": 30})
+    plan = "Job 1: triage majority seed 1"
+    took = json.loads((run.folder / "env.json").read_text())["test_seconds"]
+    source = "earlier run, trained already"
+    assert expected(plan) == [("triage majority seed 1", 30 - took, source)]
+    changed = {"train.common.lr": 0.01}  # which a sanity row does not have: it is taken over
+    assert expected(plan, overrides=changed) == [("triage majority seed 1", 10, source)]
+    (run.folder / "predictions.jsonl").write_text("")  # damaged: to be made again
+    assert expected(plan)[0][2] == "earlier run"
+
+
 @pytest.mark.usefixtures("nothing_shipped")
 def test_a_damaged_record_is_no_record(record):
     record("triage", "r2d-full", 1)
