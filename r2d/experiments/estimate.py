@@ -29,7 +29,7 @@ step is taken (no early stopping) and every sequence is as long as its limit; a 
 the parameters of a T5 (encoder or decoder) and costs 6 operations for each, 4 with an adapter on
 frozen weights; decoding of validation and test is left out."""
 
-NOTEBOOK = 10.0  # seconds of a notebook around a run that is finished, where no log tells more
+NOTEBOOK = 10.0  # seconds around a finished run: the mean of mini's, without training and test
 EARLIER = "earlier run"
 RUN = re.compile(r"(\S+) (\S+) seed (\d+)")
 TABLES, CURVES = "06_automatic_metrics", "10_when_rationales_help"
@@ -168,17 +168,10 @@ class _Records:
 
     def trained(self, name: str) -> PlannedJob | None:
         """A run's notebook without training and test, where both are done."""
-        parts = RUN.fullmatch(name)
-        run = Run(self.recipe, parts[1], parts[2], int(parts[3])) if parts else None
-        finished = run.trained if run else None
-        if finished is None:
+        run = RUN.fullmatch(name)
+        if not run or not Run(self.recipe, run[1], run[2], int(run[3])).trained:
             return None
-        record = directory.read_file(finished, directory.ENV)
-        besides = durations.in_logs(paths.runs(self.recipe.profile) / "logs").get(name, 0)
-        if besides >= _took(record):
-            besides -= _took(record)
-        whole = self.expected(name).seconds or NOTEBOOK
-        seconds = min(whole, max(besides, NOTEBOOK))
+        seconds = min(NOTEBOOK, self.expected(name).seconds or NOTEBOOK)
         return PlannedJob(name, seconds, source=f"{EARLIER}, trained already")
 
     def expected(self, name: str) -> PlannedJob:
@@ -222,13 +215,9 @@ def _of_home(home: Path) -> dict[str, float]:
             record = directory.read_file(folder, directory.ENV)
         except R2DError:
             continue
+        took = record.get("training", {}).get("seconds", 0)
+        took += record.get("test_seconds", 0) + record.get("probe_seconds", 0)
         dataset, method, seed = folder.parts[-3:]
         name = f"{dataset} {method} seed {seed.removeprefix('seed')}"
-        seconds[name] = max(_took(record), seconds.get(name, 0))
+        seconds[name] = max(took, seconds.get(name, 0))
     return seconds
-
-
-def _took(record: Mapping) -> float:
-    """Seconds of training and test, by a run's `env.json`."""
-    took = record.get("training", {}).get("seconds", 0)
-    return took + record.get("test_seconds", 0) + record.get("probe_seconds", 0)

@@ -150,16 +150,12 @@ class Run:
     @property
     def trained(self) -> Path | None:
         """The finished run under these settings, here or the shipped recipe's; None if to train."""
-        for folder in (self.folder, self._twin):
+        shipped = self.recipe.profile.partition("+")[0]
+        twin = paths.run(shipped, self.dataset, self.method, self.seed)
+        for folder in (self.folder, twin):
             if directory.is_whole(folder, self.settings):
                 return folder
         return None
-
-    @property
-    def _twin(self) -> Path:
-        """The same run of the shipped recipe, which this run's may be a change of."""
-        shipped = self.recipe.profile.partition("+")[0]
-        return paths.run(shipped, self.dataset, self.method, self.seed)
 
     @property
     def _part(self) -> Path:
@@ -189,11 +185,12 @@ class Run:
 
     def _take_over(self) -> bool:
         """Copy the shipped recipe's run, if that is finished and nothing in it would be another."""
-        if self._twin == self.folder or not directory.is_whole(self._twin, self.settings):
+        finished = self.trained
+        if finished is None:
             return False
         if env.is_main_process():
             shutil.rmtree(self._part, ignore_errors=True)
-            shutil.copytree(self._twin, self._part)
+            shutil.copytree(finished, self._part)
         return True
 
     def _make(self) -> None:
