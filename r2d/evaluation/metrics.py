@@ -4,6 +4,7 @@ from collections import Counter
 from collections.abc import Sequence
 from functools import partial
 from importlib.metadata import version
+from operator import eq
 from statistics import fmean
 from typing import Any
 
@@ -272,22 +273,32 @@ def _add_support(
     result["signatures"]["copied"] = (
         f"word for word a training rationale, as {of_gold:.1%} of the gold rationales are"
     )
+    if background.reader:
+        add_reading(result, predictions, background.reader, resamples)
+
+
+def add_reading(
+    result: dict, predictions: list[dict], reader: support.Reader, resamples: int
+) -> None:
+    """Which label the rationales support as `reader` reads them, added to a result of `evaluate`.
+
+    Nothing where it reads no gold rationale: how often it reads their label belongs to the rest.
+    """
     explained = [each for each in predictions if each["rationale_gold"].strip()]
-    if background.reader is None or not explained:
-        return
-    read = background.reader.labels
-    of_gold = read(_texts(explained, "rationale_gold"))
+    of_gold = reader.labels(_texts(explained, "rationale_gold"))
     silence = None in of_gold  # what gold rationales may leave unsaid, others may
-    true = _known(support.agreement(_texts(explained, "gold"), of_gold, silence))
-    if not true:
+    heard = [(each["gold"], label) for each, label in zip(explained, of_gold, strict=True) if label]
+    if not heard:
         return
-    result["reader"] = {"name": background.reader.name, "gold": fmean(true), "n": len(true)}
+    gold, labels = zip(*heard, strict=True)
+    true, by_chance = fmean(map(eq, gold, labels)), support.chance(gold, labels)
+    result["reader"] = {"name": reader.name, "gold": true, "chance": by_chance, "n": len(heard)}
     result["signatures"]["agreement"] = (
-        f"{background.reader.name}; it reads the label of {fmean(true):.1%} of {len(true)} gold "
-        "rationales"
+        f"{reader.name}; it reads the label of {true:.1%} of {len(heard)} gold rationales (by "
+        f"chance {by_chance:.1%})"
     )
-    _add_agreement(result, predictions, read, silence, resamples)
-    _add_forced_labels(result, predictions, read, silence, resamples)
+    _add_agreement(result, predictions, reader.labels, silence, resamples)
+    _add_forced_labels(result, predictions, reader.labels, silence, resamples)
 
 
 def _add_agreement(

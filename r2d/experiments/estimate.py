@@ -64,7 +64,7 @@ def whole(
 
     Without `with_shipped` only this machine's records count.
     """
-    runs = grid.with_starts(grid.runs(recipe, experiments))
+    runs = grid.to_train(recipe, experiments)
     names = [f"01_data {dataset}" for dataset in grid.datasets(recipe, experiments)]
     names += map(str, runs)
     names += ["05_zero_shot_llms"] if grid.with_llms(recipe, experiments) else []

@@ -51,9 +51,25 @@ def runs(recipe: Recipe, experiments: Sequence[str]) -> list[Run]:
     return list(listed)
 
 
+def readers(recipe: Recipe, experiments: Sequence[str]) -> list[Run]:
+    """What reads the rationales of these experiments beside their datasets' own measure."""
+    listed: dict[Run, None] = {}
+    for experiment in (recipe.experiments[name] for name in experiments):
+        for dataset in filter(lambda name: present(recipe, name), experiment.datasets):
+            seed = _narrowed(experiment.seeds, recipe.datasets[dataset].seeds)[0]
+            for method in experiment.readers:
+                listed[Run(recipe, dataset, method, seed)] = None
+    return list(listed)
+
+
 def with_starts(runs: Sequence[Run]) -> list[Run]:
     """The runs, and the stage 1 runs that they go on from."""
     return list(dict.fromkeys([*runs, *(run.start for run in runs if run.start)]))
+
+
+def to_train(recipe: Recipe, experiments: Sequence[str]) -> list[Run]:
+    """Every run that these experiments need, those that only start or read others included."""
+    return with_starts([*runs(recipe, experiments), *readers(recipe, experiments)])
 
 
 def changed(recipe: Recipe, experiments: Sequence[str]) -> list[Run]:

@@ -194,6 +194,8 @@ def _sentence(dataset: str, tuned: pd.DataFrame, best: pd.Series, floor: float) 
         parts.append("Their intervals overlap.")
     if best["macro_f1_low"] <= floor <= best["macro_f1_high"]:
         parts.append("The majority class is inside that model's interval.")
+    elif best["macro_f1_high"] < floor:
+        parts.append(f"The majority class ({100 * floor:.1f}) is above that model.")
     return " ".join(parts)
 
 

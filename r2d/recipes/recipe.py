@@ -97,6 +97,11 @@ class Recipe(Settings):
         _expect(method.objective, {*OBJECTIVES, *SANITY_ROWS}, f"methods.{name}.objective")
         if method.init is not None:
             self._check_start(name)
+        if method.reads == "rationale" and method.objective != "sft":
+            raise ValueError(
+                f"methods.{name} reads rationales and has only labels to learn from them; give it "
+                "the objective sft"
+            )
         if method.objective in OBJECTIVES:
             named(method.objective, method.objective_overrides)
             for dataset in self.datasets:
@@ -127,12 +132,30 @@ class Recipe(Settings):
             _expect(method, self.methods, f"experiments.{name}.methods")
         for llm in experiment.llms:
             _expect(llm, self.llms, f"experiments.{name}.llms")
+        self._check_readers(name)
         for dataset in experiment.datasets:
             settings = self.datasets[dataset]
             if _disjoint(settings.methods, experiment.methods):
                 raise ValueError(_leaves_nothing(dataset, "methods", name))
             if _disjoint(settings.seeds, experiment.seeds):
                 raise ValueError(_leaves_nothing(dataset, "seeds", name))
+
+    def _check_readers(self, name: str) -> None:
+        """What reads gold rationales is compared with nothing, and nothing else is a reader."""
+        experiment = self.experiments[name]
+        for reader in experiment.readers:
+            _expect(reader, self.methods, f"experiments.{name}.readers")
+            if self.methods[reader].reads == "question":
+                raise ValueError(
+                    f"experiments.{name}.readers names {reader}, which reads questions; give it "
+                    "`reads: rationale`, or name another"
+                )
+        for method in experiment.methods:
+            if self.methods[method].reads == "rationale":
+                raise ValueError(
+                    f"experiments.{name}.methods names {method}, which reads gold rationales; name "
+                    "it under readers"
+                )
 
     def training(self, method: str, dataset: str) -> TrainSettings:
         """Training settings, of which a later layer's count.
@@ -148,10 +171,10 @@ class Recipe(Settings):
         return TrainSettings(**settings)
 
     def data(self, dataset: str, method: str) -> DataSettings:
-        """The dataset's settings as `method` reads them: with the rationale source it names."""
-        settings = self.datasets[dataset]
-        source = self.methods[method].rationale
-        return settings.model_copy(update={"rationale": source}) if source else settings
+        """The dataset's settings as `method` has them: its rationale source, and what it reads."""
+        chosen, settings = self.methods[method], self.datasets[dataset]
+        changed = {"reads": chosen.reads, "rationale": chosen.rationale or settings.rationale}
+        return settings.model_copy(update=changed)
 
     def limits(self, dataset: str) -> tuple[int, int]:
         """Token limits (input, rationale) of `dataset`: one pair everywhere a prompt is built."""

@@ -8,6 +8,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 Tuning = Literal["full", "lora", "qlora"]
+Reads = Literal["question", "rationale"]
 
 
 class Settings(BaseModel):
@@ -25,7 +26,8 @@ class DataSettings(Settings):
     `options_from` is what stands before a question's own options (`Answer Choices:`), which become
     its candidates; with `labels: open` a label is any text of at most `max_label_tokens`, of which
     accuracy alone is measured. An `optional` dataset is left out where its files are not there;
-    `methods` and `seeds` narrow the experiments on it.
+    `methods` and `seeds` narrow the experiments on it. With `reads: rationale` the gold rationale
+    stands where the question was, and cases without one are left out.
     """
 
     card: str
@@ -33,6 +35,7 @@ class DataSettings(Settings):
     validation: int | None = Field(None, gt=0)
     test: int | None = Field(None, gt=0)
     rationale: str = "rationale"
+    reads: Reads = "question"
     seed: int = 0
     difficulty: float = Field(0.5, ge=0, le=1)
     noise: float = Field(0.0, ge=0, le=1)
@@ -109,7 +112,8 @@ class MethodSettings(Settings):
     `objective` names an entry of `r2d.method.objective.OBJECTIVES`, or a sanity row (`majority`,
     `tfidf`, and the synthetic notes' `rule`, whole or in part). `init` names the method whose
     finished run of the same dataset and seed gives the first weights. `rationale` names the
-    rationale source where it is not the dataset's.
+    rationale source where it is not the dataset's. A method that `reads` the rationale learns the
+    label from that alone: it is a reader, which measures what other methods' rationales support.
     `objective_overrides` and `train` change single values of the objective and of the training
     settings.
     """
@@ -119,6 +123,7 @@ class MethodSettings(Settings):
     backbone: str | None = None
     init: str | None = None
     rationale: str | None = None
+    reads: Reads = "question"
     title: str
     objective_overrides: dict[str, Any] = {}
     train: dict[str, Any] = {}
@@ -195,7 +200,8 @@ class ExperimentSettings(Settings):
     """The runs of one experiment: every dataset x method x seed.
 
     `llms` are asked about each dataset, too (zero-shot); `judged` has the recipe's judge read the
-    methods' rationales.
+    methods' rationales. `readers` are methods that read rationales: each is trained once a dataset,
+    with its first seed, and says beside the dataset's own measure which label a rationale supports.
     """
 
     title: str
@@ -204,3 +210,4 @@ class ExperimentSettings(Settings):
     seeds: tuple[int, ...] = Field(min_length=1)
     llms: tuple[str, ...] = ()
     judged: bool = False
+    readers: tuple[str, ...] = ()

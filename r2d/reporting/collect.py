@@ -15,6 +15,8 @@ from r2d.reporting import comparisons, undertrained
 
 INTERVALS = {"macro_f1": "macro_f1", "accuracy": "correct"}  # by their column of `per_example`
 INTERVALS |= {name: name for name in comparisons.RATIONALES}
+TRAINING = ("steps", "target_tokens", "best_step", "seconds", "seconds_per_step")
+TRAINING += ("cpu_seconds_per_step",)
 NOTE = {"title": str, "synthetic": bool, "source": str, "counts": {str: int}}
 
 
@@ -78,8 +80,9 @@ def _row(run: Run, finished: dict) -> dict:
             row[f"{name}_chance"] = measure["chance"]
     for name in ("parameters", "trainable", "peak_memory_mb"):
         row[name] = env.get(name)
-    for name in ("steps", "best_step", "seconds", "seconds_per_step", "cpu_seconds_per_step"):
-        row[name] = training.get(name)
+    for name in TRAINING:
+        row[name] = training.get(name, math.nan)
+    row |= reader_cells(finished["metrics"])
     row["undertrained"] = undertrained.still_climbing(finished["log"])
     row["device"] = env.get("kind")
     row["seconds_per_case"] = env["test_seconds"] / cases if cases else None
@@ -87,6 +90,17 @@ def _row(run: Run, finished: dict) -> dict:
     for name in ("median", "p95"):
         row[f"latency_{name}"] = alone.get(name, math.nan)
     return row
+
+
+def reader_cells(metrics: dict) -> dict:
+    """A row's cells of what read the rationales, if anything did: its name, accuracy on gold ones.
+
+    `reader_chance` is that accuracy if the labels were dealt out at random.
+    """
+    if "reader" not in metrics:
+        return {}
+    name, gold, chance = (metrics["reader"][key] for key in ("name", "gold", "chance"))
+    return {"reader": name, "reader_on_gold": gold, "reader_chance": chance}
 
 
 def latencies(chosen: Sequence[Run]) -> pd.DataFrame:

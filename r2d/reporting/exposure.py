@@ -14,7 +14,7 @@ import pandas as pd
 from r2d.evaluation import comparison, stats
 from r2d.experiments.run import Run
 from r2d.recipes import Recipe
-from r2d.reporting import comparisons, tables
+from r2d.reporting import collect, comparisons, tables
 
 RATIONALE_MEASURES = ("agreement", "names_reason", "bertscore_f1", "sentence_bleu")
 SUPPORT = ("agreement", "agreement_right", "agreement_wrong", "follows_label", "degenerate")
@@ -27,20 +27,45 @@ def scores(runs: Sequence[Run]) -> pd.DataFrame:
 
     One row a run, measure and decision: n, `own` and `gold` with intervals over examples, and
     their paired difference `gap` (own - gold). Where the decision was right both prompts are the
-    same; a method whose rationale prompt carries no label has no `gold`.
+    same; a method whose rationale prompt carries no label has no `gold`. `own_method_low` and the
+    like are the interval of the method's mean over these runs, seeds and examples random.
     """
-    rows = []
-    for run in runs:
-        examples = pd.DataFrame(run.read()["metrics"]["per_example"])
-        for measure in RATIONALE_MEASURES:
-            if measure in examples:
-                rows += [_row(run, measure, *part) for part in _by_decision(examples)]
+    examples = {run: pd.DataFrame(run.read()["metrics"]["per_example"]) for run in runs}
+    rows, intervals = [], {}
+    for run, known in examples.items():
+        alike = [examples[x] for x in runs if (x.dataset, x.method) == (run.dataset, run.method)]
+        for measure in filter(known.__contains__, RATIONALE_MEASURES):
+            for decision, part in _by_decision(known).items():
+                of = run.dataset, run.method, measure, decision
+                if of not in intervals:
+                    intervals[of] = _method_intervals(alike, measure, decision)
+                rows.append(_row(run, measure, decision, part) | intervals[of])
     return pd.DataFrame(rows)
 
 
-def _by_decision(examples: pd.DataFrame) -> list[tuple[str, pd.DataFrame]]:
+def _method_intervals(runs: Sequence[pd.DataFrame], measure: str, decision: str) -> dict:
+    """The cells of `scores` that are a method's, of the examples of its runs."""
+    cells = {}
+    for name, column in (("own", measure), ("gold", f"{measure}_given_gold")):
+        if all(column in examples for examples in runs):
+            parts = [_by_decision(each)[decision][column].astype(float) for each in runs]
+            values = [part.reindex(runs[0].index).tolist() for part in parts if part.notna().any()]
+            low, high = _interval(values)
+            cells |= {f"{name}_method_low": low, f"{name}_method_high": high}
+    return cells
+
+
+def _interval(values: Sequence[Sequence[float]]) -> tuple[float | None, float | None]:
+    """95 % interval in [0, 1] of a mean, a list a run, with runs and examples random."""
+    if not values:
+        return None, None
+    (test,) = comparison.corrected([_against_zero(values)])
+    return max(0.0, test["low"]), min(1.0, test["high"])
+
+
+def _by_decision(examples: pd.DataFrame) -> dict[str, pd.DataFrame]:
     right = examples["correct"] == 1
-    return [("right", examples[right]), ("wrong", examples[examples["correct"] == 0])]
+    return {"right": examples[right], "wrong": examples[examples["correct"] == 0]}
 
 
 def _row(run: Run, measure: str, decision: str, examples: pd.DataFrame) -> dict:
@@ -73,29 +98,39 @@ def support(runs: Sequence[Run]) -> pd.DataFrame:
     """Does the rationale support the decided label, and does it follow a label it is told?
 
     One row a run that writes rationales which can be read: those shares, with their chance levels;
-    `reader` and `reader_on_gold`, its accuracy on gold rationales; and the probe of
-    Reason2Decide-C, the label from the rationale alone, with its chance levels, its commonest label
-    and that label's share.
+    `reader` and `reader_on_gold`, its accuracy on gold rationales, which by chance is
+    `reader_chance`; and the probe of Reason2Decide-C, the label from the rationale alone, with its
+    chance levels, its commonest label and that label's share. `agreement_method_low` and the like
+    are the interval of the method's mean over these runs, seeds and examples random.
     """
-    rows = []
+    rows, measured = [], metrics_of(runs)
     for run in runs:
         metrics = run.read()["metrics"]
         if "reader" not in metrics:
             continue
         row = run.names | {"title": run.title, "n": metrics["n"]}
-        for name in SUPPORT:
-            measure = metrics["metrics"].get(name, {})
-            low, high = measure.get("interval") or (None, None)
-            row |= {name: measure.get("value"), f"{name}_n": measure.get("n")}
-            row |= {f"{name}_low": low, f"{name}_high": high}
-            row[f"{name}_chance"] = measure.get("chance")
-        row |= {"reader": metrics["reader"]["name"], "reader_on_gold": metrics["reader"]["gold"]}
+        row |= cells(metrics["metrics"], SUPPORT)
+        for name in ("agreement", "follows_label"):
+            ends = comparisons.interval(measured[run.dataset, run.method], name) or (None, None)
+            row |= dict(zip((f"{name}_method_low", f"{name}_method_high"), ends, strict=True))
+        row |= collect.reader_cells(metrics)
         labels = metrics.get("label_from_rationale", {})
         if labels:
             commonest = max(labels, key=labels.get)
             row |= {"probe_label": commonest, "probe_share": labels[commonest] / metrics["n"]}
         rows.append(row)
     return pd.DataFrame(rows)
+
+
+def cells(measured: dict, names: Sequence[str]) -> dict:
+    """A row's cells of these measures: value, n, interval and chance level, None where unknown."""
+    row = {}
+    for name in names:
+        measure = measured.get(name, {})
+        low, high = measure.get("interval") or (None, None)
+        row |= {name: measure.get("value"), f"{name}_n": measure.get("n")}
+        row |= {f"{name}_low": low, f"{name}_high": high, f"{name}_chance": measure.get("chance")}
+    return row
 
 
 def support_sentences(table: pd.DataFrame) -> list[str]:
@@ -126,9 +161,33 @@ def support_sentences(table: pd.DataFrame) -> list[str]:
     for (dataset, reader), rows in table.groupby(["dataset", "reader"], sort=False):
         sentences.append(
             f"On {dataset} rationales are read by {reader}: {rows['reader_on_gold'].mean():.1%} of "
-            "the gold ones are read as their label."
+            f"the gold ones are read as their label (by chance {rows['reader_chance'].mean():.1%})."
+        )
+    return sentences + _consistency(table)
+
+
+def _consistency(table: pd.DataFrame) -> list[str]:
+    """How often each method's own network reads the decided label back from its rationale."""
+    sentences = []
+    for dataset, rows in table[table["consistency"].notna()].groupby("dataset", sort=False):
+        each = [
+            f"{runs['title'].iloc[0]} {runs['consistency'].mean():.1%} "
+            f"({runs['consistency_chance'].mean():.1%})"
+            for _, runs in rows.groupby("method", sort=False)
+        ]
+        sentences.append(
+            f"On {dataset} the network itself reads the decided label back from the rationale "
+            f"alone (consistency, Reason2Decide-C; by chance): {', '.join(each)}."
         )
     return sentences
+
+
+def metrics_of(runs: Sequence[Run]) -> dict[tuple[str, str], list[dict]]:
+    """What each method's runs on each dataset measured."""
+    metrics: dict[tuple[str, str], list[dict]] = {}
+    for run in runs:
+        metrics.setdefault((run.dataset, run.method), []).append(run.read()["metrics"])
+    return metrics
 
 
 def gaps(runs: Sequence[Run]) -> pd.DataFrame:
@@ -138,11 +197,7 @@ def gaps(runs: Sequence[Run]) -> pd.DataFrame:
     wrongly decided cases, with `p_holm` and interval as in `comparison`, seeds and cases random,
     corrected for the methods on a measure; `runs` is 1 where they are of one model.
     """
-    metrics: dict[tuple[str, str], list[dict]] = {}
-    titles = {}
-    for run in runs:
-        metrics.setdefault((run.dataset, run.method), []).append(run.read()["metrics"])
-        titles[run.method] = run.title
+    metrics, titles = metrics_of(runs), {run.method: run.title for run in runs}
     rows = []
     for dataset in dict.fromkeys(dataset for dataset, _ in metrics):
         for measure in RATIONALE_MEASURES:
@@ -198,36 +253,10 @@ def gap_sentences(recipe: Recipe, table: pd.DataFrame) -> list[str]:
             for _, row in rows.iterrows()
         )
         sentences.append(
-            f"Not told from zero on {dataset}, own label minus gold one in wrongly decided cases; "
-            f"one run says nothing about a method: {each}."
+            f"Not told from zero on {dataset}, own label minus gold one in wrongly decided cases"
+            f"{'; one run says nothing about a method' if rows['runs'].min() < 2 else ''}: {each}."
         )
     return sentences
-
-
-def verdict(table: pd.DataFrame, dataset: str) -> str:
-    """What `gaps` found, in one short sentence, for a figure's title.
-
-    Of the first measure on which a gap is told from zero, or else of the first.
-    """
-    rows = table[table["dataset"] == dataset] if len(table) else table
-    question = "Does a rationale follow a wrong label?"
-    if rows.empty:
-        return f"{question} {dataset}"
-    if (rows["runs"] < 2).all():
-        return f"{question} {dataset}, one run each: models, not methods"
-    clear = comparisons.are_clear(rows)
-    shown = rows["measure"] == [*rows.loc[clear, "measure"], rows["measure"].iloc[0]][0]
-    rows, clear = rows[shown], clear[shown]
-    parts = []
-    for words, chosen in (
-        ("falls for", clear & (rows["difference"] < 0)),
-        ("rises for", clear & (rows["difference"] > 0)),
-        ("shows no clear change for", ~clear),
-    ):
-        if chosen.any():
-            parts.append(f"{words} {'; '.join(rows.loc[chosen, 'title'])}")
-    name = tables.MEASURES[rows["measure"].iloc[0]]
-    return f"{name}, told a wrong label of its own instead of gold, {'. It '.join(parts)}"
 
 
 def _gap_in_words(recipe: Recipe, row: pd.Series) -> str:

@@ -1,5 +1,6 @@
 """Figures of the main comparison (1), of single runs and of training (7)."""
 
+import math
 from collections.abc import Sequence
 
 import pandas as pd
@@ -9,7 +10,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import LogLocator, MaxNLocator, NullFormatter
 
 from r2d.recipes import Recipe
-from r2d.reporting import comparisons, tables
+from r2d.reporting import comparisons, tables, undertrained
 from r2d.reporting.kinds import ALL
 from r2d.reporting.theme import (
     BLUE,
@@ -22,10 +23,19 @@ from r2d.reporting.theme import (
     legend_below,
     line_style,
     literal,
+    marker,
     panels,
     titles,
     wrap,
 )
+
+# Of a colour bar, by whether values lie below and above it.
+ARROWS = {
+    (False, False): "neither",
+    (True, False): "min",
+    (False, True): "max",
+    (True, True): "both",
+}
 
 
 def main_result(
@@ -41,7 +51,7 @@ def main_result(
     bounds = {name: _bound(recipe, name) for name in dict.fromkeys(rows["method"])}
     methods = [name for name, text in bounds.items() if not text]
     kinds = kinds[kinds["dataset"] == dataset] if len(kinds) else kinds
-    widths = [1, 1, 1.25] if len(kinds) else [1, 1]
+    widths = [1, 1, 1.6] if len(kinds) else [1, 1]
     figure, axes = panels(
         1, len(widths), 0.3 * len(methods) + 1.6, sharey=True, width_ratios=widths
     )
@@ -94,7 +104,7 @@ def levels_and_differences(
     measure = "macro_f1" if rows["macro_f1"].notna().any() else "accuracy"
     left, right = axes[:2]
     for place, method in enumerate(methods):
-        dots(left, rows[rows["method"] == method], measure, place, colour(method))
+        dots(left, rows[rows["method"] == method], measure, place, method)
     if len(tests):
         chosen = (tests["dataset"] == rows["dataset"].iloc[0]) & tests["against"].isin(methods)
         chosen &= ~tests["measure"].isin(comparisons.RATIONALES)
@@ -122,7 +132,8 @@ def _differences(axis: Axes, tests: pd.DataFrame, methods: list[str]) -> None:
         place, shade = methods.index(row["against"]), colour(row["against"])
         fill = shade if row["runs"] > 1 else "white"
         axis.plot([-100 * row["low"], -100 * row["high"]], [place, place], color=shade, lw=1.6)
-        axis.plot(-100 * row["difference"], place, "D", color=shade, mfc=fill, ms=4.5)
+        mark = marker(row["against"])
+        axis.plot(-100 * row["difference"], place, mark, color=shade, mfc=fill, ms=5)
 
 
 def _by_kind(axis: Axes, kinds: pd.DataFrame, methods: Sequence[str]) -> None:
@@ -139,7 +150,7 @@ def _by_kind(axis: Axes, kinds: pd.DataFrame, methods: Sequence[str]) -> None:
                 axis.text(column, place, f"{value:.0f}", **style)
     cases = kinds.drop_duplicates("kind").set_index("kind")["cases"]
     names = [f"{wrap(kind)}\n({cases[kind]:.0f})" for kind in columns]
-    axis.set_xticks(range(len(columns)), names, fontsize=6.5)
+    axis.set_xticks(range(len(columns)), names, fontsize=7)
     axis.tick_params(length=0)
     axis.set_xlabel("Accuracy by kind of case (cases)")
 
@@ -150,26 +161,71 @@ def with_values(rows: pd.DataFrame, *measures: str) -> list[str]:
 
 
 def per_class(frame: pd.DataFrame, recipe: Recipe, dataset: str) -> Figure:
-    """Figure 1b: F1 of each class (columns, label order) for every method (rows), seeds' mean."""
+    """Figure 1b: F1 of each class (columns, label order) for every method (rows), seeds' mean.
+
+    Colours span what the methods that learn reach; the majority class and the rules may lie beyond.
+    """
     rows = frame[frame["dataset"] == dataset]
     methods = list(dict.fromkeys(rows["method"]))
     labels = list(dict.fromkeys(rows["label"]))
     means = rows.pivot_table(index="method", columns="label", values="f1", aggfunc="mean")
-    figure, (axis,) = panels(1, 1, height=0.32 * len(methods) + 1.5)
+    learn = [name for name in methods if _learns(recipe, name)] or methods
+    low, high = _colour_limits(means.loc[learn])
+    beyond = bool((means < low).any(axis=None)), bool((means > high).any(axis=None))
+    figure, (axis,) = panels(1, 1, height=0.32 * len(methods) + 1.7)
     sns.heatmap(
         means.loc[methods, labels].rename(columns=literal),
         annot=len(labels) <= 12,
         fmt=".2f",
         cmap="viridis",
-        vmin=0,
-        vmax=1,
+        vmin=low,
+        vmax=high,
         ax=axis,
-        cbar_kws={"label": "F1"},
+        cbar_kws={"label": f"F1; colours span {low:.2f} to {high:.2f}", "extend": ARROWS[beyond]},
     )
     axis.set_yticklabels(titles(recipe, methods), rotation=0)
     axis.set_xticklabels([wrap(label) for label in labels], rotation=0)
     axis.set(xlabel="", ylabel="")
-    return finish(figure, f"F1 by class on {dataset}", recipe, dataset)
+    title = _worst_classes(rows[rows["method"].isin(learn)], recipe, dataset)
+    return finish(figure, title, recipe, dataset)
+
+
+def _learns(recipe: Recipe, method: str) -> bool:
+    """Whether a method decides by what it learned of notes: not the majority class, not a rule."""
+    return not _bound(recipe, method) and not comparisons.is_bound(recipe, method)
+
+
+def _colour_limits(means: pd.DataFrame) -> tuple[float, float]:
+    """The range of these values to twentieths, at least a tenth, so that noise isn't glaring."""
+    low = math.floor(20 * means.min(axis=None)) / 20
+    high = math.ceil(20 * means.max(axis=None)) / 20
+    return min(low, 0.9), min(1.0, max(high, low + 0.1))
+
+
+def _worst_classes(rows: pd.DataFrame, recipe: Recipe, dataset: str) -> str:
+    """Which class has each method's lowest F1, in words, for the title.
+
+    A method has one only where it is the same in all of its runs.
+    """
+    methods: dict[str, list[str]] = {}
+    for method, runs in rows.groupby("method", sort=False):
+        methods.setdefault(_worst_class(runs), []).append(recipe.methods[method].title)
+    change = methods.pop("", [])
+    parts = [f"is {worst} for {'; '.join(named)}" for worst, named in methods.items()]
+    if change:
+        whose = "; ".join(change) if parts else "every method"
+        parts.append(f"changes from run to run for {whose}")
+    runs = ", one run each," if rows["seed"].nunique() == 1 else ""
+    return f"By F1{runs} the worst class of {dataset} {'. It '.join(parts)}"
+
+
+def _worst_class(runs: pd.DataFrame) -> str:
+    """The class of the lowest F1 in every run of a method; "" where each run has another."""
+    by_run = runs.pivot_table(index="seed", columns="label", values="f1", sort=False)
+    lowest = by_run.eq(by_run.min(axis=1), axis=0).all()
+    if lowest.sum() > 1:
+        return "a tie"
+    return "".join(f"'{label}'" for label in by_run.columns[lowest])
 
 
 def confusion(counts: pd.DataFrame, recipe: Recipe, title: str, dataset: str = "") -> Figure:
@@ -188,20 +244,65 @@ def confusion(counts: pd.DataFrame, recipe: Recipe, title: str, dataset: str = "
 
 
 def training(curves: pd.DataFrame, recipe: Recipe, dataset: str) -> Figure:
-    """Figure 7: the schedules as logged, training loss, validation macro-F1, a line a method."""
+    """Figure 7: the schedules as logged, training loss, validation macro-F1, a line a method.
+
+    Stage 2 begins where the stage 1 that it starts from ended, if the table has that.
+    """
     rows = curves[curves["dataset"] == dataset]
-    steps = rows.dropna(subset=["loss"])
-    figure, axes = panels(1, 3, height=3.4)
-    for axis in axes:
-        axis.xaxis.set_major_locator(MaxNLocator(5, integer=True))
-    _schedules(axes[0], steps)
-    _losses(axes[1], steps, recipe)
-    _validation(axes[2], rows)
     settings = recipe.datasets.get(dataset)
-    if settings is not None and settings.labels == "open":
-        axes[2].set_title("Validation accuracy")
-    legend_below(figure, *axes[1].get_legend_handles_labels())
-    return finish(figure, f"Training on {dataset}, mean over seeds", recipe, dataset)
+    is_open = settings is not None and settings.labels == "open"
+    measure = "accuracy" if is_open else "macro-F1"
+    figure, axes = panels(1, 3, height=3.5, width_ratios=[0.8, 1.1, 1.1])
+    _schedules(axes[0], rows.dropna(subset=["loss"]))
+    whole = _after_stage_1(rows, recipe)
+    _losses(axes[1], whole, recipe)
+    _validation(axes[2], whole, recipe)
+    axes[2].set_title(f"Validation {measure}")
+    moved = (whole["step"] != rows["step"]).any()
+    for axis in axes[1:]:
+        axis.set_xlabel("Step, stage 1 included" if moved else "Step")
+    for axis in axes:
+        axis.xaxis.set_major_locator(MaxNLocator(4, integer=True))
+    lines = {}
+    for axis in axes[1:]:  # the second has marks, the first has stage 1
+        handles, names = axis.get_legend_handles_labels()
+        lines |= dict(zip(names, handles, strict=True))
+    legend_below(figure, list(lines.values()), list(lines))
+    title = f"On {dataset} validation {measure} {_climbing(rows, recipe)}"
+    return finish(figure, title, recipe, dataset)
+
+
+def _is_stage_1(method: str) -> bool:
+    return method.startswith("stage1")
+
+
+def _after_stage_1(rows: pd.DataFrame, recipe: Recipe) -> pd.DataFrame:
+    """The logs with the steps of stage 2 counted on from the last step of its stage 1."""
+    last = rows.groupby("method")["step"].max()
+    before = [last.get(recipe.methods[method].init, 0) for method in rows["method"]]
+    return rows.assign(step=rows["step"] + before)
+
+
+def _climbing(rows: pd.DataFrame, recipe: Recipe) -> str:
+    """Of which methods validation still climbed in the end (`undertrained`), for the title."""
+    scored = rows[~rows["method"].map(_is_stage_1)].dropna(subset=["validation"])
+    said: dict[str, list[str]] = {}
+    for method, part in scored.groupby("method", sort=False):
+        logs = [run.sort_values("step") for _, run in part.groupby("seed") if len(run) > 1]
+        ends = [undertrained.still_climbing(log.to_dict("records")) for log in logs]
+        if ends:
+            said.setdefault(_share_climbing(ends), []).append(recipe.methods[method].title)
+    parts = [f"{words} of {'; '.join(named)}" for words, named in sorted(said.items())]
+    return ". It ".join(parts) or "was taken too rarely to say whether it still climbed"
+
+
+def _share_climbing(ends: Sequence[bool]) -> str:
+    """What to say of a method by whether each of its runs still climbed."""
+    if all(ends):
+        return "climbed to the end in every run"
+    if any(ends):
+        return f"climbed to the end in {sum(ends)} of {len(ends)} runs"
+    return "had stopped climbing in every run"
 
 
 def _schedules(axis: Axes, steps: pd.DataFrame) -> None:
@@ -212,28 +313,38 @@ def _schedules(axis: Axes, steps: pd.DataFrame) -> None:
     weight, probability = log["label_weight"], log["sampling_probability"]
     axis.plot(log["step"], weight, color=BLUE, label="label weight a(t)")
     axis.plot(log["step"], probability, color=VERMILION, ls="--", label="sampling p(t)")
-    axis.set(ylim=(0, 1), xlabel="Step", title="Schedules of stage 2")
+    axis.set(ylim=(0, 1), xlabel="Step of stage 2", title="Schedules of stage 2")
     axis.legend(frameon=False, fontsize=7, loc="lower right")
 
 
-def _losses(axis: Axes, steps: pd.DataFrame, recipe: Recipe) -> None:
-    for method, part in steps.groupby("method", sort=False):
+def _losses(axis: Axes, rows: pd.DataFrame, recipe: Recipe) -> None:
+    """Running means; stage 1 lies on top of the lines that it runs along."""
+    for method, part in rows.dropna(subset=["loss"]).groupby("method", sort=False):
         mean = part.groupby("step")["loss"].mean().rolling(5, min_periods=1).mean()
-        style = {"color": colour(method), "ls": line_style(method)}
-        (name,) = titles(recipe, [method])
-        axis.plot(mean.index, mean, label=name, **style)
-    axis.set(yscale="log", xlabel="Step", title="Training loss")
+        style = {"ls": line_style(method)}
+        if _is_stage_1(method):
+            style |= {"lw": 1.9, "zorder": 4}
+        _line(axis, mean, method, recipe, **style)
+    axis.set(yscale="log", title="Training loss")
     axis.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
     axis.yaxis.set_major_formatter("{x:g}")
     axis.yaxis.set_minor_formatter(NullFormatter())
 
 
-def _validation(axis: Axes, rows: pd.DataFrame) -> None:
-    scored = rows[~rows["method"].str.startswith("stage1")].dropna(subset=["validation"])
+def _validation(axis: Axes, rows: pd.DataFrame, recipe: Recipe) -> None:
+    scored = rows[~rows["method"].map(_is_stage_1)].dropna(subset=["validation"])
     for method, part in scored.groupby("method", sort=False):
         mean = part.groupby("step")["validation"].mean()
-        axis.plot(mean.index, mean, color=colour(method), marker="o", ms=3)
-    axis.set(ylim=(0, 1), xlabel="Step", title="Validation macro-F1")
+        _line(axis, mean, method, recipe, marker=marker(method), ms=3.5)
+    axis.set_ylim(0, 1)
+
+
+def _line(axis: Axes, mean: pd.Series, method: str, recipe: Recipe, **style) -> None:
+    """A method's line; the reference's is thin, hollow, and above those that it runs along."""
+    (name,) = titles(recipe, [method])
+    if method == recipe.reference:
+        style |= {"lw": 0.9, "mfc": "none", "zorder": 3}
+    axis.plot(mean.index, mean, label=name, color=colour(method), **style)
 
 
 def reliability(calibration: dict, recipe: Recipe, title: str) -> Figure:

@@ -1,12 +1,24 @@
 """Figures of the chat models: size against macro-F1 (4), the judge and its qualification (5)."""
 
+from collections.abc import Sequence
+
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from r2d.llms.judge import CRITERIA
 from r2d.recipes import Recipe
-from r2d.reporting.theme import BLUE, GREY, PINK, VERMILION, colour, finish, literal, panels
+from r2d.reporting.theme import (
+    BLUE,
+    GREY,
+    PINK,
+    VERMILION,
+    colour,
+    finish,
+    literal,
+    marker,
+    panels,
+)
 
 ZERO_SHOT, FAILED = PINK, "#BBBBBB"
 MARKERS = "sD^vP*X<>phd"
@@ -23,10 +35,10 @@ def size_against_f1(frame: pd.DataFrame, recipe: Recipe, dataset: str) -> Figure
     figure, (axis,) = panels(1, 1, height=3.8)
     for kind in ("fine-tuned", "zero-shot"):
         models = rows[rows["kind"] == kind]
-        names = list(dict.fromkeys(models["name"]))
+        marks = _marks(models["name"])
         for _, row in models.iterrows():
             shade = ZERO_SHOT if kind == "zero-shot" else colour(row["name"])
-            _model(axis, row, shade, MARKERS[names.index(row["name"]) % len(MARKERS)])
+            _model(axis, row, shade, marks[row["name"]])
     for _, row in rows[rows["kind"] == "majority"].iterrows():
         axis.axhline(row["macro_f1"], color=GREY, ls="--", lw=1, label="Majority class")
     low, high = rows["parameters"].min(), rows["parameters"].max()
@@ -42,6 +54,15 @@ def size_against_f1(frame: pd.DataFrame, recipe: Recipe, dataset: str) -> Figure
 def is_worth_drawing(rows: pd.DataFrame, recipe: Recipe) -> bool:
     """Whether there are models enough for a line of sight: fewer are a table (`tables.sizes`)."""
     return rows.dropna(subset=["parameters"])["name"].nunique() >= FEWEST
+
+
+def _marks(names: Sequence[str]) -> dict[str, str]:
+    """Each name's mark: its own of all figures, or another where an earlier name has that one."""
+    marks: dict[str, str] = {}
+    for place, name in enumerate(dict.fromkeys(names)):
+        free = [mark for mark in (marker(name), *MARKERS) if mark not in marks.values()]
+        marks[name] = free[0] if free else MARKERS[place % len(MARKERS)]
+    return marks
 
 
 def _model(axis: Axes, row: pd.Series, shade: str, marker: str) -> None:
@@ -65,10 +86,33 @@ def judged(
     _grades(right, grades, passed=bool(tests["passed"].all()))
     for axis in (left, right):
         axis.grid(axis="x", alpha=0.3)
-    judge = tests["judge"].iloc[0]
-    readable = 1 - grades["missing_rate"].mean()
-    title = f"{judge} as judge on {dataset}; {readable:.0%} of its answers could be read"
-    return finish(figure, title, recipe, dataset)
+    return finish(figure, _outcome(tests, dataset), recipe, dataset)
+
+
+def _outcome(tests: pd.DataFrame, dataset: str) -> str:
+    """Whether the judge qualified, and by what it did or did not, for the title."""
+    worst = tests.loc[tests["accuracy"].idxmin()]
+    ranks = (
+        f"it ranks gold above '{worst['corruption']}' in {worst['accuracy']:.0%} of pairs "
+        f"({worst['threshold']:.0%} asked for)"
+    )
+    agrees = (
+        f"it agrees with itself at kappa {_kappa(tests):.2f} ({worst['kappa_threshold']:.2f} asked "
+        "for)"
+    )
+    if tests["passed"].all():
+        return f"{worst['judge']} qualified as judge on {dataset}: {ranks}, its weakest; {agrees}"
+    missed = []
+    if worst["accuracy"] < worst["threshold"]:
+        missed.append(ranks)
+    if worst["kappa"] < worst["kappa_threshold"]:
+        missed.append(agrees)
+    failed = f"{worst['judge']} failed as judge on {dataset}"
+    return f"{failed}: {'; '.join(missed)}" if missed else failed
+
+
+def _kappa(tests: pd.DataFrame) -> float:
+    return round(tests["kappa"].iloc[0], 2) + 0.0  # never "-0.00"
 
 
 def _qualification(axis: Axes, tests: pd.DataFrame) -> None:
@@ -81,23 +125,21 @@ def _qualification(axis: Axes, tests: pd.DataFrame) -> None:
     axis.set(xlim=(-0.03, 1.03), ylim=(len(tests) - 0.5, -0.5))
     axis.set_xlabel("Pairs in which gold is ranked above it")
     verdict = "passed" if tests["passed"].all() else "FAILED"
-    kappa = round(tests["kappa"].iloc[0], 2) + 0.0  # never "-0.00"
-    needed = f"kappa {tests['kappa_threshold'].iloc[0]:.2f} (has {kappa:.2f})"
+    needed = f"kappa {tests['kappa_threshold'].iloc[0]:.2f} (has {_kappa(tests):.2f})"
     axis.set_title(f"{verdict}: needs the dashed line\nand {needed}")
 
 
 def _grades(axis: Axes, grades: pd.DataFrame, passed: bool) -> None:
     known = grades.dropna(subset=["mean"])
-    methods = list(dict.fromkeys(grades["method"]))
-    for k, method in enumerate(methods):
+    marks = _marks(grades["method"])
+    for k, (method, mark) in enumerate(marks.items()):
         part = known[known["method"] == method]
         shade = colour(method) if passed else FAILED
-        shift = 0.22 * (k - (len(methods) - 1) / 2)
+        shift = 0.22 * (k - (len(marks) - 1) / 2)
         y = [CRITERIA.index(name) + shift for name in part["criterion"]]
         axis.hlines(y, part["low"], part["high"], color=shade, lw=1.2)
         title = grades.loc[grades["method"] == method, "title"].iloc[0]
-        marker = MARKERS[k % len(MARKERS)]
-        axis.plot(part["mean"], y, marker, color=shade, ms=5, ls="", label=literal(title))
+        axis.plot(part["mean"], y, mark, color=shade, ms=5, ls="", label=literal(title))
     if known.empty:
         middle = {"transform": axis.transAxes, "ha": "center", "color": GREY}
         axis.text(0.5, 0.5, "none of its answers could be read", **middle)
@@ -105,5 +147,7 @@ def _grades(axis: Axes, grades: pd.DataFrame, passed: bool) -> None:
     axis.set_yticks(range(len(CRITERIA)), names)
     axis.set(xlim=(0.8, 5.2), xticks=range(1, 6), ylim=(len(CRITERIA) - 0.5, -0.5))
     axis.set_xlabel("Mean grade, 1 to 5")
-    axis.set_title("Grades" if passed else "Grades of a judge that failed:\nthey mean nothing")
+    title = "Grades by method" if passed else "The judge failed: grades mean nothing"
+    readable = 1 - grades["missing_rate"].mean()
+    axis.set_title(f"{title};\n{readable:.0%} of its answers could be read")
     axis.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.17), ncols=3)

@@ -6,16 +6,17 @@ from matplotlib.figure import Figure
 
 from r2d.recipes import Recipe
 from r2d.reporting import comparisons
-from r2d.reporting import exposure as exposed
 from r2d.reporting.figures import levels_and_differences, with_values
-from r2d.reporting.tables import heading
+from r2d.reporting.tables import MEASURES, heading
 from r2d.reporting.theme import (
     GREY,
+    bar,
     colour,
     dots,
     finish,
     legend_below,
     literal,
+    marker,
     panels,
     titles,
 )
@@ -41,7 +42,7 @@ def sources(frame: pd.DataFrame, tests: pd.DataFrame, recipe: Recipe, dataset: s
     levels_and_differences(axes, rows, tests, recipe, methods)
     for axis, measure in zip(axes[2:], explained, strict=True):
         for place, method in enumerate(methods):
-            dots(axis, rows[rows["method"] == method], measure, place, colour(method))
+            dots(axis, rows[rows["method"] == method], measure, place, method)
         axis.set(xlabel=literal(heading(measure, recipe)))
         axis.grid(axis="x", alpha=0.3)
     pairs = rows.drop_duplicates("method")[["stage1_source", "stage2_source"]]
@@ -73,7 +74,8 @@ def exposure(
     """Figure 6: do rationales listen to the label, and what does a wrong one cost them?
 
     The tables are what those functions of `exposure` give. Where the decision was right both
-    prompts are the same, so agreement and quality are shown of wrong decisions.
+    prompts are the same, so agreement and quality are shown of wrong decisions. Intervals are of
+    methods' means, seeds and cases random; there is none where the tables have none.
     """
     scores, support, gaps = (
         table[table["dataset"] == dataset] if len(table) else table
@@ -103,7 +105,29 @@ def exposure(
         for fill in ("#444444", "white")
     ]
     legend_below(figure, marks, ["own label in the prompt", "gold label in the prompt"])
-    return finish(figure, exposed.verdict(gaps, dataset), recipe, dataset)
+    return finish(figure, _gap(gaps, quality, dataset), recipe, dataset)
+
+
+def _gap(gaps: pd.DataFrame, measure: str, dataset: str) -> str:
+    """What the tests of own minus gold label found on a measure, in words, for the title."""
+    rows = gaps[gaps["measure"] == measure] if len(gaps) else gaps
+    name = MEASURES[measure]
+    if rows.empty:
+        return f"{name} on {dataset}: no gap between own and gold label to test"
+    if (rows["runs"] < 2).all():
+        return f"{name} on {dataset}, own and gold label, one run each: models, not methods"
+    clear = comparisons.are_clear(rows)
+    parts = []
+    for words, chosen in (("falls", rows["difference"] < 0), ("rises", rows["difference"] > 0)):
+        if (clear & chosen).any():
+            parts.append(f"'{name}' {words} for {'; '.join(rows.loc[clear & chosen, 'title'])}")
+    if not clear.all():
+        subject = "Not" if parts else f"the change of '{name}' is not"
+        unclear = rows[~clear]
+        ends = f"{100 * unclear['low'].min():+.0f} to {100 * unclear['high'].max():+.0f} points"
+        named = "; ".join(unclear["title"])
+        parts.append(f"{subject} told from zero for {named} ({ends})")
+    return f"Told its own wrong label, not gold: {'. '.join(parts)}"
 
 
 def _forced(axis: Axes, support: pd.DataFrame, methods: list[str]) -> None:
@@ -111,16 +135,13 @@ def _forced(axis: Axes, support: pd.DataFrame, methods: list[str]) -> None:
     for place, method in enumerate(methods):
         rows = support[support["method"] == method]
         if rows["follows_label"].notna().any():
-            dots(axis, rows, "follows_label", place, colour(method))
+            dots(axis, rows, "follows_label", place, method)
     axis.axvline(support["follows_label_chance"].mean(), color=GREY, ls="--", lw=1, zorder=0)
     axis.set(title="Told each label", xlabel="Follows a forced label")
 
 
 def _by_label(axis: Axes, rows: pd.DataFrame, methods: list[str]) -> None:
-    """Scores given the own label (filled, above) and the gold one (hollow), seeds as small dots.
-
-    Intervals are the seeds' over cases, averaged.
-    """
+    """Scores given the own label (filled, above) and the gold one (hollow), seeds as small dots."""
     for place, method in enumerate(methods):
         own = rows[rows["method"] == method]
         for name, y, fill in (("own", place - 0.17, None), ("gold", place + 0.17, "white")):
@@ -128,9 +149,8 @@ def _by_label(axis: Axes, rows: pd.DataFrame, methods: list[str]) -> None:
             if known.empty:
                 continue
             shade = colour(method)
-            ends = [known[f"{name}_low"].mean(), known[f"{name}_high"].mean()]
-            axis.plot(ends, [y, y], color=shade, lw=1.4)
-            axis.plot(known[name].mean(), y, "o", color=shade, mfc=fill or shade, ms=5)
+            bar(axis, known, name, y, color=shade, lw=1.4)
+            axis.plot(known[name].mean(), y, marker(method), color=shade, mfc=fill or shade, ms=5)
             if len(known) > 1:
                 seeds = {"color": shade, "ms": 2.2, "alpha": 0.8, "ls": ""}
                 axis.plot(known[name], [y + 0.11] * len(known), "o", **seeds)

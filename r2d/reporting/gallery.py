@@ -50,7 +50,7 @@ GALLERY = {
         "",
         ("runs", "comparisons", "by_kind"),
         figures.main_result,
-        "Left, macro-F1 of every method: a diamond is the mean over seeds (small dots) with its "
+        "Left, macro-F1 of every method: a mark is the mean over seeds (small dots) with its "
         "95 % interval, seeds and test examples both random; dotted, the majority class and, of "
         "synthetic notes, the rule that made them. Middle, the difference from the reference with "
         "its corrected interval: one that crosses zero is no difference that these runs can show. "
@@ -62,8 +62,10 @@ GALLERY = {
         "",
         ("per_class",),
         figures.per_class,
-        "F1 of each class, mean over seeds: a dark cell is a class that a method hardly ever gets "
-        "right.",
+        "F1 of each class, mean over seeds. Colours span what the methods that learn reach, so "
+        "that small differences show: read the numbers for how far apart cells are; the majority "
+        "class and the rules may lie beyond (arrows of the bar). A class is called worst only "
+        "where it is lowest in every run.",
         figures.is_worth_drawing,
         "runs",
     ),
@@ -105,17 +107,21 @@ GALLERY = {
         figures_studies.exposure,
         "Where the decision was wrong: does the rationale support the label in its prompt, the one "
         "that the model decided on (filled) or the gold one (hollow), and does it name the true "
-        "reason? Small dots are seeds, lines 95 % intervals over cases. Right, how many of a "
-        "case's labels, told in turn, the text then supports (dashed: at most so many if it did "
-        "not listen). A small gap in quality beside low agreement is a rationale that no longer "
-        "depends on the label. DSS's prompt names no label, so it has one mark.",
+        "reason? Small dots are seeds, lines 95 % intervals of the method's mean, seeds and cases "
+        "random. In brackets in the title: how far the corrected intervals of the unclear gaps "
+        "reach. Right, how many of a case's labels, told in turn, the text then supports (dashed: "
+        "at most so many if it did not listen). A small gap in quality beside low agreement is a "
+        "rationale that no longer depends on the label. DSS's prompt names no label, so it has "
+        "one mark.",
     ),
     "fig7_training": Entry(
         "",
         ("e8_curves",),
         figures.training,
-        "The schedules a(t) and p(t) as they were logged, training loss (stage 1 dotted, its "
-        "adapter dash-dotted) and validation macro-F1, means over seeds. Losses of different "
+        "The schedules a(t) and p(t) as they were logged, by the step of stage 2; training loss "
+        "(running mean; stage 1 dotted, its adapter dash-dotted) and validation score, means over "
+        "the seeds still training. A method that starts from stage 1 begins after its last step. "
+        "Climbed to the end: a run's best evaluation is among the last two. Losses of different "
         "objectives are on different scales: look at their shape.",
     ),
     "fig8a_curves": Entry(

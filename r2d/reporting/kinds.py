@@ -116,8 +116,9 @@ def _disagreements(explained: pd.DataFrame, dataset: str) -> list[str]:
         kinds = explained[(explained["method"] == most["method"]) & (explained["kind"] != ALL)]
         kind = kinds.loc[kinds["agreement"].idxmin()]
         said.append(
-            f"Where those of {most['title']} do ({most['disagreements']:.0f} cases a run, most "
-            f"often of kind {kind['kind']!r}), the label is right in {most['label_right']:.0%} and "
-            f"the rationale supports the gold label in {most['rationale_right']:.0%}."
+            f"Where label and rationale of {most['title']} disagree "
+            f"({most['disagreements']:.0f} cases a run, most often of kind {kind['kind']!r}), the "
+            f"label is right in {most['label_right']:.0%}, and the rationale supports the gold "
+            f"label in {most['rationale_right']:.0%}."
         )
     return said

@@ -8,7 +8,7 @@ import pandas as pd
 from r2d import files, paths, recipes
 from r2d.errors import R2DError
 from r2d.recipes import Recipe
-from r2d.reporting import escape, method_figure, tables
+from r2d.reporting import escape, method_figure, tables, undertrained
 from r2d.reporting.comparisons import TOLD_APART
 from r2d.reporting.gallery import FINDINGS
 
@@ -40,6 +40,11 @@ SHAPE = {
 }
 FIGURE = f"fig1a_main_{DATASET}"
 SHOWN = ("macro_f1", "agreement", "names_reason")
+OF_TRAINING = {  # column of table 2 -> heading, factor, unit
+    "steps": ("Steps", 1, ""),
+    "target_tokens": ("Target tokens (thousands)", 1e-3, ""),
+    "seconds": ("Training", 1, " s"),
+}
 
 
 def rewrite() -> None:
@@ -71,7 +76,8 @@ def block(folder: Path) -> str:
         f"Profile {escape.plain(tables.stamp(recipe, [DATASET]))}",
         escape.table(_table(folder, recipe)),
         "Points of 100, mean ± standard deviation over seeds; in brackets the 95 % interval, over "
-        f"seeds and test cases. All of [table 1]({place}/table_1.md){origin}",
+        f"seeds and test cases. Steps, target tokens and seconds with those of stage 1. All of "
+        f"[table 1]({place}/table_1.md){origin}",
         _sentences((folder / FINDINGS).read_text(encoding="utf-8"), recipe),
         f"All comparisons: [findings.md]({place}/findings.md); the other tables and figures are in "
         f"[{place}/]({place}).",
@@ -110,25 +116,30 @@ def examples(folder: Path) -> str:
 
 
 def _table(folder: Path, recipe: Recipe) -> pd.DataFrame:
-    """Six columns: method, seeds, three measures and training time."""
+    """A row a method: seeds, three measures, and what it learned from and took, with stage 1."""
     table_1 = tables.read(folder / "table_1.csv")
     rows = table_1[table_1["dataset"] == DATASET]
     shown = rows[["title", "seeds"]].rename(columns={"title": "method"}).astype(str)
+    shown["method"] = undertrained.titles(rows)
     for name in SHOWN:
         shown[tables.heading(name, recipe)] = tables.cells(rows, name)
     table_2 = tables.read(folder / "table_2.csv")
-    costs = table_2[table_2["dataset"] == DATASET].set_index("method")["seconds"]
-    shown["Training, stage 1 included"] = [
-        _training(method, recipe, costs) for method in rows["method"]
-    ]
+    costs = table_2[table_2["dataset"] == DATASET].set_index("method")
+    for name, (heading, factor, unit) in OF_TRAINING.items():
+        if name in costs:
+            sums = [_with_stage_1(method, recipe, costs[name]) for method in rows["method"]]
+            shown[heading] = [
+                "–" if each is None else f"{factor * each:.0f}{unit}" for each in sums
+            ]
     return shown
 
 
-def _training(method: str, recipe: Recipe, costs: pd.Series) -> str:
+def _with_stage_1(method: str, recipe: Recipe, costs: pd.Series) -> float | None:
+    """A cost of a method and of the stage 1 that it goes on from; None for a sanity row."""
     stages = [name for name in (method, recipe.methods[method].init) if name]
     if not set(stages) <= set(costs.index):
-        return "–"
-    return f"{sum(costs[name] for name in stages):.0f} s"
+        return None
+    return sum(costs[name] for name in stages)
 
 
 def _sentences(findings: str, recipe: Recipe) -> str:

@@ -19,6 +19,7 @@ COST = (
     "trainable_share",
     "peak_memory_mb",
     "steps",
+    "target_tokens",
     "seconds",
     "seconds_per_step",
     "cpu_seconds_per_step",

@@ -9,7 +9,7 @@ import yaml
 from r2d import files, paths
 from r2d.data import load_card
 from r2d.errors import R2DError
-from r2d.evaluation import stats
+from r2d.evaluation import stats, support
 from r2d.experiments import grid
 from r2d.experiments.run import Run
 from r2d.method.objective import OBJECTIVES
@@ -51,6 +51,7 @@ COSTS = {  # column of table 2 -> heading in units that people read, factor, whe
     "trainable_share": ("trained (%)", 100, False),
     "peak_memory_mb": ("peak memory (MB)", 1, True),
     "steps": ("steps", 1, True),
+    "target_tokens": ("target tokens (thousands)", 1e-3, True),
     "seconds": ("training (s)", 1, False),
     "seconds_per_step": ("a step (ms)", 1000, False),
     "cpu_seconds_per_step": ("a step (ms of CPU)", 1000, False),
@@ -130,6 +131,9 @@ def summarise(frame: pd.DataFrame) -> pd.DataFrame:
         }
         for name in MEASURES:
             row |= _over_seeds(name, group)
+        if "reader" in group and group["reader"].notna().any():
+            row["reader"] = group["reader"].dropna().iloc[0]
+            row |= {name: group[name].mean() for name in ("reader_on_gold", "reader_chance")}
         rows.append(row)
     return pd.DataFrame(rows)
 
@@ -271,7 +275,7 @@ def sizes(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def remarks(table: pd.DataFrame) -> list[str]:
-    """What has to be said below table 1: of degenerate rationales, and of what is undertrained."""
+    """What has to be said below table 1: who judged, what is degenerate, what is undertrained."""
     marked = table[table["degenerate"] >= INFLATED]
     degenerate = [
         f"† {row['title']} on {row['dataset']}: {row['degenerate']:.0%} of its rationales are "
@@ -279,7 +283,20 @@ def remarks(table: pd.DataFrame) -> list[str]:
         "texts say nothing."
         for _, row in marked.iterrows()
     ]
-    return degenerate + undertrained.remarks(table)
+    return _judges(table) + degenerate + undertrained.remarks(table)
+
+
+def _judges(table: pd.DataFrame) -> list[str]:
+    """How far agreement may be trusted that a judge found, a line a dataset."""
+    if "reader" not in table:
+        return []
+    judged = table[table["reader"].notna() & (table["reader"] != support.GRAMMAR)]
+    return [
+        f"Agreement on {row['dataset']} is what {row['reader']} says, which reads the label of "
+        f"{row['reader_on_gold']:.1%} of the gold rationales of test (by chance "
+        f"{row['reader_chance']:.1%})."
+        for _, row in judged.drop_duplicates("dataset").iterrows()
+    ]
 
 
 def _cell(mean: float | None, sd: float | None, scale: float) -> str:

@@ -1,5 +1,6 @@
 """The synthetic dataset: cut from one stream of distinct notes."""
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
@@ -7,6 +8,7 @@ from notes import assert_disjoint, complaint, settings
 
 from r2d import data
 from r2d.data import triage
+from r2d.errors import R2DError
 
 
 @pytest.fixture
@@ -54,6 +56,24 @@ def test_the_rationale_source_of_triage_can_be_chosen(stream):
     assert all(record.rationale == record.rationale_llm != "" for record in usual.train)
     assert all(record.rationale == record.rationale_nurse != "" for record in nurse.train)
     assert usual.fingerprint != nurse.fingerprint
+
+
+def test_a_reader_is_given_the_rationale_in_the_questions_place(stream):
+    asked = {"train": 9, "validation": 3, "test": 3}
+    usual, read = load(**asked), load(**asked, reads="rationale")
+    for split, records in usual.splits.items():
+        pairs = zip(records, read.splits[split], strict=True)
+        assert all(b == replace(a, question=a.rationale_llm) for a, b in pairs)
+    assert (read.labels, read.fingerprint == usual.fingerprint) == (usual.labels, False)
+
+
+def test_a_case_without_a_rationale_gives_a_reader_nothing(stream):
+    usual = load(train=9, validation=3, test=3)
+    silent = [replace(record, rationale="") for record in usual.train]
+    partly = replace(usual, splits=usual.splits | {"train": [*silent, *usual.validation]})
+    assert [case.id for case in partly.of_rationales().train] == [r.id for r in usual.validation]
+    with pytest.raises(R2DError, match="Dataset triage: train has no rationale to read; give some"):
+        replace(usual, splits=usual.splits | {"train": silent}).of_rationales()
 
 
 def test_a_generator_that_runs_dry_is_said(monkeypatch):

@@ -217,8 +217,9 @@ def test_agreement_is_with_the_label_that_the_prompt_named(no_model):
     assert result["per_example"]["follows_label"] == [None, pytest.approx(2 / 3), None]
     assert result["metrics"]["follows_label"]["chance"] == pytest.approx(1 / 3)
     assert result["metrics"]["agreement"]["chance"] == pytest.approx((2 * 1 + 1 * 1) / 9)
-    assert result["reader"] == {"name": JUDGE, "gold": 1.0, "n": 3}
-    assert "100.0% of 3 gold rationales" in result["signatures"]["agreement"]
+    by_chance = pytest.approx(result["reader"]["chance"])
+    assert result["reader"] == {"name": JUDGE, "gold": 1.0, "chance": by_chance, "n": 3}
+    assert "100.0% of 3 gold rationales (by chance" in result["signatures"]["agreement"]
     assert values["copied"] == pytest.approx(1 / 3) and values["degenerate"] == pytest.approx(1 / 3)
 
 

@@ -36,6 +36,7 @@ def test_a_dataset_narrows_the_experiments_on_it_and_widens_none(tiny):
     recipe = tiny(
         {
             "datasets.triage.methods": ["majority", "r2d-full"],
+            "experiments.E6.datasets": ["triage"],
             "experiments.E6.methods": ["r2d-full", "dss-full"],
         }
     )
@@ -48,6 +49,17 @@ def test_runs_take_in_the_stage_1_that_they_start_from_once(tiny):
     whole = grid.with_starts(listed)
     assert len(whole) == len(set(whole))
     assert names(run for run in whole if run not in listed) == [("triage", "stage1-full", 1)]
+
+
+def test_a_reader_is_trained_once_a_dataset_and_compared_with_nothing(tiny):
+    recipe = tiny({"experiments.E6.seeds": [2, 3], "experiments.E6.datasets": ["triage"]})
+    assert names(grid.readers(recipe, ["E1", "E6"])) == [("triage", "reader-full", 2)]
+    assert "reader-full" not in {run.method for run in grid.runs(recipe, ["E6"])}
+    needed = grid.to_train(recipe, ["E6"])
+    assert set(needed) == {
+        *grid.with_starts(grid.runs(recipe, ["E6"])),
+        Run(recipe, "triage", "reader-full", 2),
+    }
 
 
 def test_experiments_are_chosen_by_a_comma_list(tiny):
@@ -93,6 +105,7 @@ def test_every_method_has_the_notebook_that_is_about_it(tiny):
         "rule": "04",
         "sft": "04",
         "dss": "04",
+        "reader": "04",
         "stage1": "02",
         "r2d": "03",
         "r2dc": "03",

@@ -38,6 +38,7 @@ def test_every_sanity_row_that_a_recipe_may_name_can_be_computed():
 def test_every_shipped_method_is_used_by_an_experiment_or_a_start(profile):
     recipe = recipes.load(profile)
     used = {method for e in recipe.experiments.values() for method in e.methods}
+    used |= {method for e in recipe.experiments.values() for method in e.readers}
     used |= {method.init for method in recipe.methods.values()}
     assert set(recipe.methods) <= used
 
@@ -134,7 +135,23 @@ BAD = [
         {"datasets.triage.methods": ["tfidf"]},
         "datasets.triage.methods leaves nothing of experiments.E2; mend one of them",
     ),
-    ({"datasets.pubmedqa.methods": ["majority", "sft"]}, "datasets.pubmedqa.methods names 'sft'"),
+    (
+        {"datasets.pubmedqa.methods": ["majority", "r2d-qlora", "sft"]},
+        "datasets.pubmedqa.methods names 'sft'",
+    ),
+    (
+        {"experiments.E6.methods": ["reader-full"]},
+        "experiments.E6.methods names reader-full, which reads gold rationales; name it under",
+    ),
+    (
+        {"experiments.E6.readers": ["sft-full"]},
+        "experiments.E6.readers names sft-full, which reads questions; give it `reads: rationale`",
+    ),
+    ({"experiments.E6.readers": ["reader"]}, "experiments.E6.readers names 'reader'"),
+    (
+        {"methods.reader-full.objective": "dss"},
+        "methods.reader-full reads rationales .* give it the objective sft",
+    ),
     ({"judge.llm": "gpt"}, "judge.llm names 'gpt', which is not there; expected one of smollm2"),
     ({"methods.r2d-full.objective": "r2"}, "did you mean 'r2d'"),
     ({"methods.r2d-full.init": "stage-full"}, "did you mean 'stage1-full'"),

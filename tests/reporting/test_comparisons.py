@@ -95,6 +95,22 @@ def test_rationales_are_compared_between_the_methods_that_write_some(recipe, fin
     assert "degenerate" in sentence  # DSS wrote one text for most cases
 
 
+def test_a_measure_of_some_cases_is_compared_on_those_alone(recipe, finish):
+    runs = [
+        explained(finish, Run(recipe, "triage", method, seed), 20)
+        for method in ("r2d-full", "r2dc-full")
+        for seed in (1, 2)
+    ]
+    read = [run.read()["metrics"] for run in runs]
+    for each, share in zip(read, (0.5, 0.6, 0.9, 1.0), strict=True):
+        told = [share + (0.01 if i % 2 else -0.01) for i in range(10)]
+        each["per_example"]["follows_label"] = [*told, *[None] * 30]
+    found = comparisons.test(read[:2], read[2:], "follows_label")
+    assert found["difference"] == pytest.approx(-0.4)
+    assert found["parts"].cases == 10
+    assert "follows_label" in comparisons.measures(read[:2])
+
+
 def explained(finish, run, named):
     """A run of 40 right decisions, whose first `named` rationales name the reason."""
     rows = [

@@ -58,7 +58,7 @@ def supported(monkeypatch, decided):
         def with_support(*given):
             result = evaluate(*given)
             result["metrics"] |= more
-            return result | {"reader": {"name": JUDGE, "gold": 0.9, "n": 20}}
+            return result | {"reader": {"name": JUDGE, "gold": 0.9, "chance": 0.4, "n": 20}}
 
         monkeypatch.setattr(metrics, "evaluate", with_support)
         run = decided(method, 4, lambda i: i % 2, None, seed)
@@ -83,6 +83,19 @@ def test_scores_are_split_by_whether_the_decision_was_right(decided):
     assert named.loc["dss-full", "gold"].isna().all()  # its rationale prompt carries no label
 
 
+def test_a_methods_interval_is_wider_than_one_runs_where_seeds_differ(decided):
+    runs = [decided("r2d-full", 10, lambda i, s=s: i < s, lambda i: i < 5, s) for s in (1, 5, 9)]
+    table = exposure.scores(runs)
+    wrong = table[(table["measure"] == "names_reason") & (table["decision"] == "wrong")]
+    assert wrong["own"].tolist() == pytest.approx([0.1, 0.5, 0.9])
+    assert wrong["own_method_low"].nunique() == wrong["own_method_high"].nunique() == 1
+    first = wrong.iloc[0]
+    assert first["own_method_low"] == 0 and first["own_method_high"] == 1
+    assert 0 < first["gold_method_low"] < 0.5 < first["gold_method_high"] < 1  # seeds alike: cases
+    alone = exposure.scores([decided("dss-full", 10, lambda i: True)])
+    assert "gold_method_low" not in alone
+
+
 def test_a_methods_gap_is_told_from_zero_over_seeds_and_cases(recipe, decided):
     runs = [decided("r2d-full", 12, lambda i: False, lambda i, s=s: i >= s, s) for s in (1, 2, 3)]
     runs += [decided("r2d-qlora", 8, lambda i: i % 2, lambda i: i % 2, s) for s in (1, 2, 3)]
@@ -96,10 +109,6 @@ def test_a_methods_gap_is_told_from_zero_over_seeds_and_cases(recipe, decided):
     assert "changes Names the true reason: R2D -83.3 [" in first
     assert rest.startswith("Not told from zero on triage") and "R2D (QLoRA)" in rest
     assert table["p_holm"].ge(table["p"]).all()
-    assert exposure.verdict(named.reset_index(), "triage") == (
-        "Names the true reason, told a wrong label of its own instead of gold, falls for R2D. It "
-        "shows no clear change for R2D (QLoRA)"
-    )
 
 
 def test_a_gap_of_one_run_is_never_told_from_zero(recipe, decided):
@@ -107,7 +116,6 @@ def test_a_gap_of_one_run_is_never_told_from_zero(recipe, decided):
     assert table["p_holm"].min() < 0.05
     (rest,) = exposure.gap_sentences(recipe, table)
     assert rest.startswith("Not told from zero") and "(one run)" in rest
-    assert "models, not methods" in exposure.verdict(table, "triage")
 
 
 def test_without_a_gold_label_in_any_prompt_there_are_no_gaps(recipe, decided):
@@ -121,17 +129,22 @@ def test_support_is_told_a_sentence_a_method_with_chance_and_reader(supported):
     table = exposure.support(runs)
     assert table["agreement"].tolist() == [0.8, 0.9, 0.7]
     assert set(table["probe_label"]) == {"a"} and set(table["probe_share"]) == {1.0}
-    ours, dss, reader = exposure.support_sentences(table)
+    ours, dss, reader, consistent = exposure.support_sentences(table)
     assert ours == (
         "R2D on triage (2 runs): the rationale supports the decided label in 85.0% of cases (by "
         "chance 25.0%), in 50.0% of the 4 that it decided wrongly (by chance 25.0%); told each "
         "label in turn, it supports 30.0% of them (25.0% at most if it did not listen)."
     )
     assert dss.startswith("DSS on triage (one run)") and "told each label" not in dss
-    alone, _ = exposure.support_sentences(exposure.support(runs[2:]))
+    alone, *_ = exposure.support_sentences(exposure.support(runs[2:]))
     assert alone == dss
     assert reader == (
-        f"On triage rationales are read by {JUDGE}: 90.0% of the gold ones are read as their label."
+        f"On triage rationales are read by {JUDGE}: 90.0% of the gold ones are read as their label "
+        "(by chance 40.0%)."
+    )
+    assert consistent == (  # 16 of 20 were decided "a", which is what every rationale gives back
+        "On triage the network itself reads the decided label back from the rationale alone "
+        "(consistency, Reason2Decide-C; by chance): R2D 80.0% (80.0%), DSS 80.0% (80.0%)."
     )
 
 

@@ -6,7 +6,7 @@ import pytest
 from matplotlib import pyplot
 
 from r2d.evaluation import calibration
-from r2d.reporting import collect, comparisons, figures, theme
+from r2d.reporting import collect, comparisons, figures, figures_studies, theme
 from r2d.reporting.kinds import ALL
 
 
@@ -57,9 +57,10 @@ def test_a_mark_is_the_mean_small_dots_are_seeds_and_the_bar_is_the_methods_inte
     rows = frame[frame["method"] == "r2d-full"]
     place = [label.get_text() for label in axis.get_yticklabels()].index("R2D")
     green = shades(axis, "r2d-full")
-    seeds = [line.get_xdata()[0] for line in green if line.get_marker() == "o"]
+    marks = [line for line in green if line.get_marker() == theme.marker("r2d-full")]
+    *seeds, mean = sorted(marks, key=lambda line: line.get_markersize())
+    seeds = [line.get_xdata()[0] for line in seeds]
     assert sorted(seeds) == pytest.approx(sorted(rows["macro_f1"]))
-    (mean,) = [line for line in green if line.get_marker() == "D"]
     assert mean.get_xdata()[0] == pytest.approx(rows["macro_f1"].mean())
     (bar,) = [line for line in green if line.get_linestyle() == "-"]
     ends = rows[["macro_f1_method_low", "macro_f1_method_high"]].iloc[0].tolist()
@@ -136,6 +137,172 @@ def test_adapters_and_families_have_colours_of_their_own():
     names += ("sft-matched", "dss-full", "r2d-full", "r2dc-full", "r2d-lora", "r2d-qlora")
     assert len({theme.colour(name) for name in names}) == len(names)
     assert theme.colour("r2d-full-cap50") == theme.colour("r2d-full")
+
+
+def test_every_method_has_one_mark_and_colour_in_all_figures(recipe, runs):
+    names = ("tfidf", "rule", "rule-no-negation", "rule-no-modifiers", "sft-full", "sft-matched")
+    names += ("dss-full", "r2d-full", "r2d-full-no-stage1", "r2d-full-no-sampling", "r2dc-full")
+    names += ("r2d-lora", "r2d-qlora")
+    assert len({(theme.marker(name), theme.colour(name)) for name in names}) == len(names)
+    assert theme.marker("r2d-full-large-no-sampling") == theme.marker("r2d-full-no-sampling")
+    frame = collect.runs(runs)
+    tests = comparisons.with_reference(recipe, frame, runs)
+    nothing = pd.DataFrame()
+    for figure in (
+        drawn(recipe, runs),
+        figures_studies.ablations(frame, tests, recipe, "triage"),
+        figures_studies.exposure(exposures(), nothing, nothing, recipe, "triage"),
+    ):
+        marks = {line.get_marker() for line in shades(figure.axes[0], "dss-full")}
+        assert marks - {"None", "o"} == {theme.marker("dss-full")}  # seeds are small circles
+
+
+def classes(**f1):
+    """Table `per_class` of classes a and b; a method's values are pairs, one a run."""
+    return pd.DataFrame(
+        [
+            {"dataset": "triage", "method": method.replace("_", "-"), "seed": seed}
+            | {"label": label, "f1": value}
+            for method, by_run in f1.items()
+            for seed, pair in enumerate(by_run)
+            for label, value in zip("ab", pair, strict=True)
+        ]
+    )
+
+
+@pytest.mark.parametrize(
+    ("f1", "title"),
+    [
+        (
+            {"tfidf": [(0.7, 0.6)] * 2, "dss_full": [(0.7, 0.6), (0.8, 0.6)]},
+            "By F1 the worst class of triage is 'b' for TF-IDF + logistic regression; DSS",
+        ),
+        (
+            {"dss_full": [(0.7, 0.6), (0.5, 0.6)], "r2d_full": [(0.1, 0.2), (0.1, 0.3)]},
+            "By F1 the worst class of triage is 'a' for R2D. It changes from run to run for DSS",
+        ),
+        (
+            {"dss_full": [(0.7, 0.6), (0.5, 0.6)]},
+            "By F1 the worst class of triage changes from run to run for every method",
+        ),
+        (
+            {"dss_full": [(0.7, 0.6)], "r2d_full": [(0.0, 0.0)]},
+            "By F1, one run each, the worst class of triage is 'b' for DSS. It is a tie for R2D",
+        ),
+    ],
+)
+def test_the_title_of_classes_names_the_worst_where_it_is_one(recipe, f1, title):
+    figure = figures.per_class(classes(majority=[(0.0, 0.3)] * 2, **f1), recipe, "triage")
+    assert " ".join(figure.get_suptitle().split()) == title
+
+
+def test_colours_of_classes_span_what_methods_reach_and_say_so(recipe):
+    f1 = {"majority": [(0.0, 0.3)], "rule": [(1.0, 1.0)], "dss_full": [(0.83, 0.88)]}
+    axis, bar = figures.per_class(classes(**f1), recipe, "triage").axes
+    assert axis.collections[0].get_clim() == (pytest.approx(0.8), pytest.approx(0.9))
+    assert bar.get_ylabel() == "F1; colours span 0.80 to 0.90"
+    written = [text.get_text() for text in axis.texts]
+    assert written == ["0.00", "0.30", "1.00", "1.00", "0.83", "0.88"]
+
+
+def log(method, validation, seed=1, first=1):
+    """The log of a run that was evaluated at every step."""
+    entry = {"dataset": "triage", "method": method, "seed": seed, "loss": 1.0}
+    entry |= {"label_weight": 0.5, "sampling_probability": 0.5}
+    steps = enumerate(validation, first)
+    return [entry | {"step": step, "validation": value} for step, value in steps]
+
+
+def test_stage_2_begins_after_its_stage_1_which_is_seen(recipe):
+    table = pd.DataFrame(
+        log("r2d-full", [0.1, 0.2]) + log("stage1-full", [-2, -1, -1]) + log("dss-full", [0.1, 0.2])
+    )
+    _, losses, validation = figures.training(table, recipe, "triage").axes
+    lines = {line.get_label(): line for line in losses.lines}
+    assert list(lines["R2D"].get_xdata()) == [4, 5] and list(lines["DSS"].get_xdata()) == [1, 2]
+    stage_1 = lines["Stage 1"]
+    assert list(stage_1.get_xdata()) == [1, 2, 3] and stage_1.get_linestyle() == ":"
+    assert stage_1.get_zorder() > max(lines[name].get_zorder() for name in ("R2D", "DSS"))
+    assert {line.get_label(): list(line.get_xdata()) for line in validation.lines} == {
+        "R2D": [4, 5],
+        "DSS": [1, 2],
+    }
+    assert losses.get_xlabel() == validation.get_xlabel() == "Step, stage 1 included"
+    alone = table[table["method"] != "stage1-full"]  # no stage 1 in the table
+    _, losses, _ = figures.training(alone, recipe, "triage").axes
+    assert losses.get_xlabel() == "Step" and list(losses.lines[0].get_xdata()) == [1, 2]
+
+
+@pytest.mark.parametrize(
+    ("logs", "said"),
+    [
+        (
+            [log("r2d-full", [1, 2, 3, 4, 5]), log("dss-full", [1, 5, 4, 3, 2])],
+            "climbed to the end in every run of R2D. It had stopped climbing in every run of DSS",
+        ),
+        (
+            [log("r2d-full", [1, 2, 3, 4, 5]), log("r2d-full", [1, 5, 4, 3, 2], seed=2)],
+            "climbed to the end in 1 of 2 runs of R2D",
+        ),
+        ([log("r2d-full", [1])], "was taken too rarely to say whether it still climbed"),
+    ],
+)
+def test_the_title_of_training_says_where_validation_still_climbed(recipe, logs, said):
+    stage_1 = log("stage1-full", [-4, -3, -2, -1])
+    table = pd.DataFrame(sum(logs, stage_1))
+    figure = figures.training(table, recipe, "triage")
+    assert " ".join(figure.get_suptitle().split()) == f"On triage validation macro-F1 {said}"
+
+
+def exposures(**more):
+    """Table `e6_exposure` of one measure and two methods, only one of whose prompts has a label."""
+    row = {"dataset": "triage", "measure": "names_reason", "decision": "wrong", "n": 9}
+    row |= {"own": 0.4, "own_low": 0.3, "own_high": 0.5}
+    dss = [row | {"method": "dss-full", "seed": seed} for seed in (1, 2)]
+    told = {"method": "r2d-full", "gold": 0.6, "gold_low": 0.5, "gold_high": 0.7}
+    return pd.DataFrame(dss + [row | told | {"seed": seed} | more for seed in (1, 2)])
+
+
+def test_bars_of_exposure_are_of_methods_and_absent_where_those_are_not_known(recipe):
+    nothing = pd.DataFrame()
+    ends = {"own_method_low": 0.1, "own_method_high": 0.8}
+    figure = figures_studies.exposure(exposures(**ends), nothing, nothing, recipe, "triage")
+    axis = figure.axes[0]
+    (bar,) = [line for line in axis.lines if line.get_linestyle() == "-" and len(line.get_xdata())]
+    assert list(bar.get_xdata()) == [0.1, 0.8] and bar in shades(axis, "r2d-full")
+
+
+@pytest.mark.parametrize(
+    ("tests", "title"),
+    [
+        (
+            [("A", -0.4, -0.5, -0.3, 0.01), ("B", -0.2, -0.7, 0.1, 0.2), ("C", 0, -0.3, 0.3, 1)],
+            "Told its own wrong label, not gold: 'Names the true reason' falls for A. Not told "
+            "from zero for B; C (-70 to +30 points)",
+        ),
+        (
+            [("B", -0.2, -0.7, 0.1, 0.2)],
+            "Told its own wrong label, not gold: the change of 'Names the true reason' is not told "
+            "from zero for B (-70 to +10 points)",
+        ),
+        ([], "Names the true reason on triage: no gap between own and gold label to test"),
+    ],
+)
+def test_the_title_of_exposure_tells_how_wide_an_unclear_gap_is(recipe, tests, title):
+    names = ("title", "difference", "low", "high", "p_holm")
+    rows = pd.DataFrame([dict(zip(names, test, strict=True)) for test in tests])
+    gaps = rows.assign(dataset="triage", measure="names_reason", runs=3) if tests else rows
+    figure = figures_studies.exposure(exposures(), pd.DataFrame(), gaps, recipe, "triage")
+    assert " ".join(figure.get_suptitle().split()) == title
+
+
+def test_a_long_title_is_in_lines_of_about_equal_length(recipe):
+    title = " ".join(["word"] * 20)
+    figure = figures.confusion(pd.DataFrame([[1]], ["a"], ["a"]), recipe, title)
+    lines = figure.get_suptitle().strip().split("\n")
+    assert [len(line.split()) for line in lines] == [10, 10]
+    long = figures.confusion(pd.DataFrame([[1]], ["a"], ["a"]), recipe, "x" * 120)
+    assert max(map(len, long.get_suptitle().split("\n"))) <= theme.TITLE_LETTERS
 
 
 def test_the_reliability_figure_shows_both_tables_and_the_profile(recipe):

@@ -121,9 +121,44 @@ def test_grades_are_coloured_only_when_the_judge_passed(passed):
     assert colours == (methods if passed else {figures_llm.FAILED.lower()})
     assert ("mean nothing" in right.get_title()) == ("FAILED" in left.get_title()) == (not passed)
     assert legend(right) == ["DSS", "R2D"]
-    assert "75% of its answers could be read" in figure._suptitle.get_text()
+    assert "75% of its answers could be read" in right.get_title()
+    marks = [line.get_marker() for line in right.lines]
+    assert marks == [theme.marker("dss-full"), theme.marker("r2d-full")]
     corruptions = [label.get_text() for label in left.get_yticklabels()]
     assert corruptions == ["another case", "label flipped"]
+
+
+@pytest.mark.parametrize(
+    ("values", "outcome"),
+    [
+        (
+            {"passed": True},
+            "qualified as judge on triage: it ranks gold above 'another case' in 90% of pairs "
+            "(80% asked for), its weakest; it agrees with itself at kappa 0.70 (0.60 asked for)",
+        ),
+        (
+            {"passed": False, "accuracy": [0.9, 0.05]},
+            "failed as judge on triage: it ranks gold above 'label flipped' in 5% of pairs (80% "
+            "asked for)",
+        ),
+        (
+            {"passed": False, "kappa": -0.001},
+            "failed as judge on triage: it agrees with itself at kappa 0.00 (0.60 asked for)",
+        ),
+    ],
+)
+def test_the_title_says_whether_the_judge_qualified_and_by_what(values, outcome):
+    scores, tests = frames(True)
+    figure = figures_llm.judged(scores, tests.assign(**values), RECIPE, "triage")
+    assert " ".join(figure.get_suptitle().split()) == f"A judge {outcome}"
+
+
+def test_models_of_one_family_have_marks_of_their_own():
+    models = [model("fine-tuned", f"sft-full-{n}", f"SFT {n}", 1e6, 0.5) for n in range(15)]
+    (axis,) = figures_llm.size_against_f1(pd.DataFrame(models[:5]), RECIPE, "triage").axes
+    assert len({point[0] for point in points(axis).values()}) == 5
+    (axis,) = figures_llm.size_against_f1(pd.DataFrame(models), RECIPE, "triage").axes
+    assert len(legend(axis)) == 15  # there are fewer marks than that
 
 
 def test_a_judge_that_never_answered_leaves_a_sentence_not_an_empty_panel():

@@ -84,8 +84,8 @@ def test_the_sentences_say_what_the_numbers_are(table):
     )
     assert shares == "Label and rationale disagree on triage in these shares: R2D 25.0%."
     assert apart == (
-        "Where those of R2D do (1 cases a run, most often of kind 'negation'), the label is right "
-        "in 50% and the rationale supports the gold label in 50%."
+        "Where label and rationale of R2D disagree (1 cases a run, most often of kind 'negation'), "
+        "the label is right in 50%, and the rationale supports the gold label in 50%."
     )
 
 

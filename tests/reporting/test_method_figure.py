@@ -1,5 +1,7 @@
 """The figure of the method: the prompts that training uses, nothing clipped, equal bytes."""
 
+from matplotlib.text import Text
+
 from r2d.method import prompts
 from r2d.reporting import method_figure
 
@@ -27,6 +29,13 @@ def test_no_text_is_clipped_or_covers_another():
         (one, other) for k, one in enumerate(boxes) for other in boxes[:k] if one.overlaps(other)
     ]
     assert not overlaps
+
+
+def test_no_letter_is_smaller_than_seven_points():
+    figure = method_figure.figure()
+    figure.draw_without_rendering()
+    texts = [text for text in figure.findobj(Text) if text.get_text()]
+    assert texts and all(text.get_fontsize() >= 7 for text in texts)
 
 
 def test_equal_code_draws_equal_files(tmp_path):

@@ -56,7 +56,7 @@ def sound() -> dict:
         "metrics": measures,
         "per_class_f1": per_class,
         "confusion": [[18, 1, 1, 0], [1, 18, 1, 0], [1, 1, 18, 0]],
-        "reader": {"name": "a reader", "gold": 0.95, "n": 60},
+        "reader": {"name": "a reader", "gold": 0.95, "chance": 0.2, "n": 60},
     }
     config = {"method": {"objective": "r2d"}, "train": {"steps": 700}}
     return {"metrics": metrics, "log": climb(-0.3, -0.2, -0.2), "config": config}
@@ -95,7 +95,7 @@ CASES = [
     ("follows_label", measure(0.34, chance=0.33), "its rationales do not depend on the label"),
     (
         "reader",
-        {"name": "a reader", "gold": 0.5, "n": 60},
+        {"name": "a reader", "gold": 0.5, "chance": 0.2, "n": 60},
         "own rationales only 50% tell their label to a simple reader (a reader)",
     ),
 ]

@@ -6,6 +6,7 @@ from sklearn.metrics import accuracy_score, f1_score
 from statsmodels.stats.weightstats import DescrStatsW
 
 from r2d.errors import R2DError
+from r2d.evaluation import support
 from r2d.reporting import collect, comparisons, tables
 
 
@@ -40,6 +41,20 @@ def test_scores_of_degenerate_rationales_are_marked_and_explained(recipe, runs):
     assert like["Sentence BLEU"].tolist() == ["50.0 ± 0.0 †", "50.0 ± 0.0"]
     (remark,) = tables.remarks(table)
     assert remark.startswith("† DSS on triage: 90% of its rationales are blank, a single word, or")
+
+
+def test_below_table_1_stands_how_well_a_judge_reads_gold_rationales(runs):
+    frame = collect.runs(runs)
+    assert tables.remarks(tables.summarise(frame)) == []
+    known = {"reader_on_gold": 0.675, "reader_chance": 0.4}
+    judged = tables.summarise(frame.assign(reader=support.JUDGE, **known))
+    (remark,) = tables.remarks(judged)
+    assert remark == (
+        f"Agreement on triage is what {support.JUDGE} says, which reads the label of 67.5% of the "
+        "gold rationales of test (by chance 40.0%)."
+    )
+    exact = tables.summarise(frame.assign(reader=support.GRAMMAR, **known))
+    assert tables.remarks(exact) == []
 
 
 def test_table_1_is_what_scikit_learn_and_statsmodels_make_of_the_predictions(runs):

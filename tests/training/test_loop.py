@@ -25,7 +25,7 @@ from r2d.method import objective, prompts, schedules
 from r2d.method.loss import loss
 from r2d.models.decode import Decoder
 from r2d.training import loop
-from r2d.training.batches import TokenCache
+from r2d.training.batches import TokenCache, batch_order
 from r2d.training.checkpoint import trainable
 from r2d.training.learner import Learner
 from r2d.training.loop import Trainer
@@ -246,6 +246,21 @@ def test_validation_rationales_are_needed_by_stage_1_alone(partly, fresh, tmp_pa
     with pytest.raises(R2DError, match="None of the validation records has a rationale"):
         fit(fresh(partly), objective.named("stage1"), settings(), silent, tmp_path / "stage1")
     fit(fresh(partly), objective.named("r2d"), settings(), silent, tmp_path / "r2d")
+
+
+@pytest.mark.parametrize(
+    ("name", "tasks"),
+    [("sft", ["label"]), ("stage1", ["rationale"]), ("r2d", ["label", "rationale"])],
+)
+def test_the_target_tokens_of_all_steps_are_counted(name, tasks, records, fresh, tmp_path):
+    decoder, chosen = fresh(records), settings(steps=3, batch=4)
+    outcome, _, _ = fit(decoder, objective.named(name), chosen, records, tmp_path / "run")
+    expected = 0
+    for step in range(3):
+        order = batch_order(1, 8, step, 4)
+        counts = TokenCache(decoder).counts([records.train[i] for i in order])
+        expected += sum(counts[task] for task in tasks)
+    assert outcome["target_tokens"] == expected > 0
 
 
 # --- choosing and stopping
