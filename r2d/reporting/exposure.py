@@ -232,13 +232,11 @@ def _against_zero(values: Sequence[Sequence[float]]) -> dict:
     return comparison.compare(found, nothing, cases)
 
 
-def gap_sentences(recipe: Recipe, table: pd.DataFrame) -> list[str]:
-    """The gaps in words: those that corrected tests tell from zero, then the rest."""
-    if table.empty:
-        return []
-    clear = comparisons.are_clear(table)
+def gaps_told_apart(recipe: Recipe, table: pd.DataFrame) -> list[str]:
+    """The gaps that corrected tests tell from zero, a sentence a measure."""
     sentences = []
-    for (dataset, _), rows in table[clear].groupby(["dataset", "measure"], sort=False):
+    told = table[comparisons.are_clear(table)] if len(table) else table
+    for (dataset, _), rows in told.groupby(["dataset", "measure"], sort=False) if len(told) else ():
         each = "; ".join(
             f"{row['title']} {comparisons.in_points(row)}" for _, row in rows.iterrows()
         )
@@ -247,7 +245,14 @@ def gap_sentences(recipe: Recipe, table: pd.DataFrame) -> list[str]:
             f"changes {tables.heading(rows['measure'].iloc[0], recipe)}: {each}, corrected p at "
             f"most {rows['p_holm'].max():.2g} ({_runs(rows['runs'].min())})."
         )
-    for dataset, rows in table[~clear].groupby("dataset", sort=False):
+    return sentences
+
+
+def gaps_left(recipe: Recipe, table: pd.DataFrame) -> list[str]:
+    """The other gaps, a sentence a dataset."""
+    sentences = []
+    left = table[~comparisons.are_clear(table)] if len(table) else table
+    for dataset, rows in left.groupby("dataset", sort=False) if len(left) else ():
         each = "; ".join(
             f"{row['title']} {_gap_in_words(recipe, row)} ({_runs(row['runs'])})"
             for _, row in rows.iterrows()

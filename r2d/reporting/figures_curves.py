@@ -1,55 +1,60 @@
 """Figure 8: learning curves, what rationales and sampling change, notes saved, caps of p(t) (E9).
 
-The tables are those of `learning_curves`; every title is in words that come from its tests.
+The tables are those of `learning_curves`; every title is in words that come from its tests. A
+method has one marker and colour in all four figures.
 """
 
 from collections.abc import Sequence
 
+import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import NullLocator
+from matplotlib.lines import Line2D
+from matplotlib.ticker import MaxNLocator, NullLocator
 
-from r2d.evaluation import stats
 from r2d.recipes import Recipe
 from r2d.reporting import learning_curves
 from r2d.reporting.tables import MEASURES
 from r2d.reporting.theme import (
-    BLUE,
-    GREEN,
     GREY,
-    PINK,
-    VERMILION,
     colour,
     finish,
     legend_below,
     literal,
+    marker,
     panels,
     titles,
 )
 
-# Variants of Reason2Decide, which are one family elsewhere, are curves beside each other here.
-VARIANTS = {"no stage 1": PINK, "r2d-no-sampling": VERMILION}
-MARKERS = "oDsv^PX"
-NOISES = (("o", BLUE), ("s", VERMILION), ("^", GREEN))  # by noise level, from the smallest
+FILLS = ({}, {"mfc": "white"}, {"fillstyle": "left", "markerfacecoloralt": "white"})  # by noise
 PANELS = 3  # of figure 8b, each a question
+APART = 1.07  # the factor between methods that stand beside each other on a logarithmic axis
+BAR = 1.1  # an interval's line width
 
 
 def curves(runs: pd.DataFrame, found: pd.DataFrame, recipe: Recipe, dataset: str) -> Figure:
-    """Figure 8a: macro-F1 by training notes, a panel a noise level, 95 % bands over seeds."""
+    """Figure 8a: macro-F1 by training notes, a panel a noise level, with the methods' intervals.
+
+    The intervals are those of `collect.runs`, seeds and test cases random.
+    """
     runs = runs[runs["dataset"] == dataset]
-    methods = [name for name, part in runs.groupby("method", sort=False) if _has_curve(part)]
+    by_method = runs.groupby("method", sort=False)
+    methods = [name for name, part in by_method if _has_curve(part)] or list(by_method.groups)
+    runs = runs[runs["method"].isin(methods)]
     noises = sorted(runs["noise"].unique())
-    figure, axes = panels(1, len(noises), height=3.7, sharey=True)
+    sizes = [runs.loc[runs["noise"] == noise, "notes"].nunique() for noise in noises]
+    widths = [max(size, max(sizes) / 2) for size in sizes]
+    figure, axes = panels(1, len(noises), height=3.9, sharey=True, width_ratios=widths)
     for axis, noise in zip(axes, noises, strict=True):
         part = runs[runs["noise"] == noise]
-        for marker, method in zip(_markers(methods), methods, strict=True):
-            _curve(axis, part[part["method"] == method], _shade(recipe, method, methods), marker)
-        _by_size(axis, part["notes"])
+        for shift, method in zip(_beside(len(methods)), methods, strict=True):
+            _curve(axis, part[part["method"] == method], shift, _style(method))
+        _by_size(axis, part["notes"], len(methods))
         axis.set_title(_noise(noise))
         axis.grid(axis="y", alpha=0.3)
-    axes[0].set(ylabel="Macro-F1", ylim=(None, min(1, axes[0].get_ylim()[1])))  # bands go beyond
-    legend_below(figure, axes[0].get_lines(), titles(recipe, methods))
+    axes[0].set_ylabel("Macro-F1")
+    legend_below(figure, _marks(methods, "-"), titles(recipe, methods))
     outcome = _outcome(recipe, learning_curves.family(found, dataset, "rationales"))
     return finish(figure, f"Macro-F1 by training notes: {outcome}", recipe, dataset)
 
@@ -58,37 +63,43 @@ def _has_curve(rows: pd.DataFrame) -> bool:
     return rows["notes"].nunique() > 1
 
 
-def _markers(methods: Sequence[str]) -> list[str]:
-    return [MARKERS[place % len(MARKERS)] for place in range(len(methods))]
+def _style(method: str) -> dict[str, str]:
+    """A method's colour and mark."""
+    return {"color": colour(method), "marker": marker(method)}
 
 
-def _shade(recipe: Recipe, method: str, methods: Sequence[str]) -> str:
-    """A method's colour; a variant of Reason2Decide has one of its own."""
-    found = {name: role for role, name in learning_curves.roles(recipe, methods).items()}
-    return VARIANTS.get(found.get(method, ""), colour(method))
+def _marks(methods: Sequence[str], line: str = "") -> list[Line2D]:
+    """The methods' marks for a legend."""
+    return [Line2D([], [], ls=line, ms=4.5, lw=1.3, **_style(method)) for method in methods]
 
 
-def _curve(axis: Axes, rows: pd.DataFrame, shade: str, marker: str) -> None:
-    """Means over seeds, and the 95 % t interval around them where there are several."""
-    sizes, means, lows, highs = [], [], [], []
-    for size, part in rows.sort_values("notes").groupby("notes"):
-        seeds = stats.over_seeds(part["macro_f1"].tolist())
-        sizes.append(size)
-        means.append(seeds["mean"])
-        low, high = seeds["interval"] or [seeds["mean"]] * 2
-        lows.append(low)
-        highs.append(high)
-    axis.plot(sizes, means, color=shade, marker=marker, ms=4, lw=1.5)
-    axis.fill_between(sizes, lows, highs, color=shade, alpha=0.13, lw=0)
+def _beside(number: int, steps: int = 1) -> np.ndarray:
+    """By what to shift so many marks at one size for all to be seen, on a logarithmic axis."""
+    return APART ** (steps * (np.arange(number) - (number - 1) / 2))
 
 
-def _by_size(axis: Axes, notes: pd.Series) -> None:
-    """A logarithmic axis that names the sizes that were tried."""
+def _curve(axis: Axes, rows: pd.DataFrame, shift: float, style: dict[str, str]) -> None:
+    """Means over seeds, each with its method's interval where the table has it."""
+    rows = rows.sort_values("notes")
+    means = rows.groupby("notes")["macro_f1"].mean()
+    places = means.index.to_numpy() * shift
+    axis.plot(places, means, ms=4.5, lw=1.3, **style)
+    ends = [f"macro_f1_method_{end}" for end in learning_curves.ENDS]
+    if set(ends) <= set(rows):
+        low, high = (rows.groupby("notes")[end].first() for end in ends)
+        axis.vlines(places, low, high, color=style["color"], lw=BAR, alpha=0.75)
+
+
+def _by_size(axis: Axes, notes: pd.Series, beside: int = 1) -> None:
+    """A logarithmic axis that names the sizes that were tried, with room for marks on its ends."""
     sizes = sorted(notes.unique())
     axis.set_xscale("log")
-    axis.set_xticks(sizes, [f"{size:,.0f}" for size in sizes], rotation=45)
+    axis.set_xticks(sizes, [f"{size:,.0f}" for size in sizes])
     axis.xaxis.set_minor_locator(NullLocator())
-    axis.set(xlim=(sizes[0] / 1.25, sizes[-1] * 1.25), xlabel="Training notes (log)")
+    margin = 1.12 * APART ** (beside / 2)
+    axis.set(xlim=(sizes[0] / margin, sizes[-1] * margin), xlabel="Training notes (log)")
+    if len(sizes) > 4:
+        axis.tick_params(axis="x", rotation=45)
 
 
 def _noise(noise: float) -> str:
@@ -99,22 +110,15 @@ def _outcome(recipe: Recipe, rows: pd.DataFrame) -> str:
     """How often a pair was told apart, for a title."""
     if rows.empty:
         return "nothing to compare"
-    ours, theirs = _pair(recipe, rows)
-    if rows["runs"].min() < 2:
+    ours, theirs = learning_curves.compared(recipe, rows)
+    several = rows[rows["runs"] > 1]
+    if several.empty:
         return f"{ours} and {theirs}, one run each"
-    up, down = learning_curves.told_apart(rows)
+    up, down = learning_curves.told_apart(several)
     if not len(up) and not len(down):
         return f"{ours} nowhere told apart from {theirs}"
-    return (
-        f"in {len(up)} of {len(rows)} sizes and noise levels {ours} is above {theirs}, in "
-        f"{len(down)} below"
-    )
-
-
-def _pair(recipe: Recipe, rows: pd.DataFrame) -> tuple[str, str]:
-    """The titles of the two methods that these tests compare."""
-    first = rows.iloc[0]
-    return recipe.methods[first["method"]].title, recipe.methods[first["against"]].title
+    directions = learning_curves.directions(up, down, theirs)
+    return f"{ours} is {directions} of {learning_curves.places(several)}"
 
 
 def gains(found: pd.DataFrame, recipe: Recipe, dataset: str) -> Figure:
@@ -124,124 +128,196 @@ def gains(found: pd.DataFrame, recipe: Recipe, dataset: str) -> Figure:
     for question in list(dict.fromkeys(found["question"]))[:PANELS]:
         families[question] = learning_curves.family(found, dataset, question)
     noises = sorted(found["noise"].unique())
-    figure, axes = panels(1, len(families), height=3.4, sharey=True)
+    figure, axes = panels(1, len(families), height=3.3, sharey=True)
     for axis, (question, rows) in zip(axes, families.items(), strict=True):
-        for place, noise in enumerate(noises):
+        for place, (noise, shift) in enumerate(zip(noises, _beside(len(noises), 3), strict=True)):
             part = rows[rows["noise"] == noise].sort_values("notes")
-            shift = 1.06 ** (2 * place - len(noises) + 1)  # beside each other
-            _differences(axis, part, part["notes"] * shift, *NOISES[place % len(NOISES)])
+            _differences(axis, part, part["notes"] * shift, recipe, _fill(place))
         axis.axhline(0, color=GREY, ls="--", lw=1, zorder=0)
-        _by_size(axis, rows["notes"])
-        ours, theirs = _pair(recipe, rows)
+        _by_size(axis, rows["notes"], 3 * len(noises))
+        ours, theirs = learning_curves.compared(recipe, rows)
         axis.set_title(literal(f"{question.capitalize()}\n{ours} minus {theirs}"))
         axis.grid(axis="y", alpha=0.3)
     axes[0].set_ylabel("Macro-F1, difference in points")
-    styles = [NOISES[place % len(NOISES)] for place in range(len(noises))]
-    marks = [axes[0].plot([], [], marker, color=shade, ms=5)[0] for marker, shade in styles]
+    style = {"color": GREY, "marker": "o", "ls": "", "ms": 5}
+    marks = [Line2D([], [], **style, **_fill(place)) for place in range(len(noises))]
     legend_below(figure, marks, [_noise(noise) for noise in noises])
-    sampling = learning_curves.family(found, dataset, "sampling")
-    rows = sampling if len(sampling) else next(iter(families.values()))
-    return finish(figure, f"What each part changes: {_outcome(recipe, rows)}", recipe, dataset)
+    title = f"What each part changes in macro-F1: {_changes(families)}"
+    return finish(figure, title, recipe, dataset)
+
+
+def _fill(place: int) -> dict[str, str]:
+    """How the marks of a noise level are filled, by its place from the smallest."""
+    return FILLS[place % len(FILLS)]
+
+
+def _changes(families: dict[str, pd.DataFrame]) -> str:
+    """What the tests of all panels told apart, for a title."""
+    told, nothing, single = [], [], []
+    for question, rows in families.items():
+        several = rows[rows["runs"] > 1]
+        up, down = learning_curves.told_apart(several)
+        if several.empty:
+            single.append(question)
+        elif len(up) or len(down):
+            directions = learning_curves.directions(up, down, "zero")
+            told.append(f"{question} {directions} of {learning_curves.places(several)}")
+        else:
+            nothing.append(question)
+    if nothing:
+        told.append(f"nothing told apart for {learning_curves.listed(nothing)}")
+    if single:
+        told.append(f"one run each for {learning_curves.listed(single)}")
+    return "; ".join(told)
 
 
 def _differences(
-    axis: Axes, rows: pd.DataFrame, places: pd.Series, marker: str, shade: str
+    axis: Axes, rows: pd.DataFrame, places: pd.Series, recipe: Recipe, fill: dict[str, str]
 ) -> None:
-    """Differences in points with their corrected intervals."""
-    axis.vlines(places, 100 * rows["low"], 100 * rows["high"], color=shade, lw=1.3)
-    axis.plot(places, 100 * rows["difference"], marker, color=shade, ms=5)
+    """Differences in points with their corrected intervals, as the mark of the other method."""
+    for place, (_, row) in zip(places, rows.iterrows(), strict=True):
+        other = row["against"] if row["method"] == recipe.reference else row["method"]
+        style = _style(other)
+        axis.vlines(place, 100 * row["low"], 100 * row["high"], color=style["color"], lw=BAR)
+        axis.plot(place, 100 * row["difference"], ms=5.5, **style, **fill)
 
 
 def saved(savings: pd.DataFrame, recipe: Recipe, dataset: str) -> Figure:
     """Figure 8c: the notes that each method needs for SFT's macro-F1, a panel a noise level.
 
-    On the dashed line they are as many as SFT has; below it a method saves notes.
+    On a dashed line they are as many as SFT has; an interval that crosses it tells nothing.
     """
     rows = savings[savings["dataset"] == dataset].sort_values("noise", kind="stable")
     methods = list(dict.fromkeys(rows["method"]))
     noises = list(dict.fromkeys(rows["noise"]))
     sizes = sorted({*rows["smallest"], *rows["sft_notes"]})
-    never = sizes[-1] * 1.5  # where those stand that do not get there
+    never = sizes[-1] * 1.6  # where those stand that do not get there
     figure, axes = panels(1, len(noises), height=3.7, sharey=True)
     for axis, noise in zip(axes, noises, strict=True):
-        axis.plot(sizes, sizes, color=GREY, ls="--", lw=1, zorder=0)
-        part = rows[rows["noise"] == noise]
-        for place, marker in enumerate(_markers(methods)):
-            shift = 1.04 ** (place - (len(methods) - 1) / 2)  # beside each other
-            needs = part[part["method"] == methods[place]]
-            _needs(axis, needs, shift, never, _shade(recipe, methods[place], methods), marker)
-        _by_size(axis, pd.Series(sizes))
-        axis.set(xlabel="SFT's training notes (log)", title=_noise(noise), yscale="log")
+        _needs_by_size(axis, rows[rows["noise"] == noise], methods, never)
+        axis.set(title=_noise(noise), yscale="log")
         axis.yaxis.set_minor_locator(NullLocator())
         axis.grid(axis="y", alpha=0.3)
     names = [f"{size:,.0f}" for size in sizes]
     axes[0].set_yticks([*sizes, never], [*names, "not reached"])
-    axes[0].set(ylabel="Notes needed (log)", ylim=(sizes[0] / 1.25, never * 1.25))
-    shades = [_shade(recipe, method, methods) for method in methods]
-    marks = [
-        axes[0].plot([], [], marker, color=shade, ms=4)[0]
-        for marker, shade in zip(_markers(methods), shades, strict=True)
-    ]
-    legend_below(figure, marks, titles(recipe, methods))
-    return finish(figure, _saving(rows, recipe), recipe, dataset)
+    axes[0].set(ylabel="Notes needed (log)", ylim=(sizes[0] / 1.2, never * 1.2))
+    legend_below(figure, _marks(methods), titles(recipe, methods))
+    return finish(figure, f"Notes needed for SFT's macro-F1: {_saving(rows)}", recipe, dataset)
 
 
-def _needs(
-    axis: Axes, rows: pd.DataFrame, shift: float, never: float, shade: str, marker: str
-) -> None:
-    """One method's notes with their intervals; hollow, and at `never`, where it falls short."""
-    for _, row in rows.iterrows():
-        place = row["sft_notes"] * shift
-        reached = pd.notna(row["needed"])
-        if reached and row["seeds"] > 1:
-            ends = [never if pd.isna(end) else end for end in (row["low"], row["high"])]
-            axis.plot([place, place], ends, color=shade, lw=1.3)
-        height, fill = (row["needed"], shade) if reached else (never, "white")
-        axis.plot(place, height, marker, color=shade, mfc=fill, ms=5)
+def _saving(rows: pd.DataFrame) -> str:
+    """At how many of SFT's sizes which methods are told to need fewer notes, and more: a title."""
+    if (rows["seeds"] < 2).all():
+        return "one run each, so models and no methods"
+    each = rows.groupby("title").size()
+    told = []
+    for part in learning_curves.told_notes(rows):
+        counts = part.groupby("title", sort=False).size().items()
+        told.append([f"{title} (at {count} of {each[title]})" for title, count in counts])
+    fewer, more = (learning_curves.listed(names) if names else "" for names in told)
+    text = f"{fewer or 'no method'} told to need fewer than SFT"
+    return f"{text}; {more} more" if more else text
 
 
-def _saving(rows: pd.DataFrame, recipe: Recipe) -> str:
-    """The reference's row at the smallest noise and the largest size it reaches, for a title."""
-    chosen = rows[rows["method"] == recipe.reference]
-    reached = chosen.dropna(subset=["needed"])
-    if chosen.empty:
-        return "Notes needed for SFT's macro-F1"
-    title = chosen["title"].iloc[0]
-    if reached.empty:
-        return f"Notes needed for SFT's macro-F1: {title} reaches it at no size"
-    first = reached[reached["noise"] == reached["noise"].min()]
-    row = first.loc[first["sft_notes"].idxmax()]
-    needs = learning_curves.needs(row)
-    return f"SFT's macro-F1 with {row['sft_notes']:,.0f} notes takes {title} {needs}"
+def _needs_by_size(axis: Axes, rows: pd.DataFrame, methods: Sequence[str], never: float) -> None:
+    """The methods beside each other at each of SFT's sizes, which a dashed line repeats."""
+    sizes = sorted(rows["sft_notes"].unique())
+    step = 0.8 / len(methods)
+    for group, size in enumerate(sizes):
+        axis.plot([group - 0.45, group + 0.45], [size, size], color=GREY, ls="--", lw=1, zorder=0)
+        for place, method in enumerate(methods):
+            x = group + step * (place - (len(methods) - 1) / 2)
+            chosen = rows[(rows["sft_notes"] == size) & (rows["method"] == method)]
+            for _, row in chosen.iterrows():
+                _needs(axis, row, x, never, _style(method))
+    axis.set_xticks(range(len(sizes)), [f"{size:,.0f}" for size in sizes])
+    axis.set(xlabel="SFT's training notes", xlim=(-0.55, len(sizes) - 0.45))
+
+
+def _needs(axis: Axes, row: pd.Series, x: float, never: float, style: dict[str, str]) -> None:
+    """One method's notes with their interval; hollow, and at `never`, where it falls short."""
+    reached = pd.notna(row["needed"])
+    if row["seeds"] > 1 and pd.notna(row["low"]):
+        high = never if pd.isna(row["high"]) else row["high"]
+        axis.vlines(x, row["low"], high, color=style["color"], lw=BAR)
+    height, fill = (row["needed"], style["color"]) if reached else (never, "white")
+    axis.plot(x, height, ms=5, mfc=fill, **style)
 
 
 def caps(scores: pd.DataFrame, found: pd.DataFrame, recipe: Recipe, dataset: str) -> Figure:
-    """Figure 8d: by the cap of p(t), the exposure gap, and whether rationales keep listening."""
+    """Figure 8d: by the cap of p(t), the exposure gap, and whether rationales keep listening.
+
+    The gap's intervals are those of its tests; the others' are `learning_curves.cap_scores`'.
+    """
     rows = scores[scores["dataset"] == dataset]
     found = found[found["dataset"] == dataset]
-    figure, axes = panels(1, 3, height=3.1)
+    figure, axes = panels(1, 3, height=3.5)
     shown = (
-        ("gap", "Gap, own minus gold label:\nnames the true reason", None),
-        ("agreement_wrong", f"{MEASURES['agreement']},\ndecided wrong", "agreement_wrong_chance"),
-        ("follows_label", f"{MEASURES['follows_label']}\n", "follows_label_chance"),
+        ("gap", "Gap, own minus gold label:\nnames the true reason"),
+        ("agreement_wrong", f"{MEASURES['agreement']},\ndecided wrong"),
+        ("follows_label", f"{MEASURES['follows_label']},\nall labels told in turn"),
     )
-    for axis, (measure, title, chance) in zip(axes, shown, strict=True):
-        _over_caps(axis, rows, measure)
-        level = rows[chance].mean() if chance in rows else 0.0
-        axis.axhline(level, color=GREY, ls="--", lw=1, zorder=0)
+    for axis, (measure, title) in zip(axes, shown, strict=True):
+        _over_caps(axis, rows, _cap_ends(rows, found, measure), measure, recipe)
         known = sorted(rows["cap"].unique())
         axis.set_xticks(known, [f"{cap:g}" for cap in known])
         axis.set_xlabel("Cap of p(t)")
-        axis.set_title(title)
+        chance = rows.get(f"{measure}_chance", pd.Series(dtype=float)).mean()
+        axis.set_title(f"{title}\n{_level(axis, measure, chance)}")
+        axis.yaxis.set_major_locator(MaxNLocator(6, steps=[1, 2, 5, 10]))
         axis.grid(axis="y", alpha=0.3)
-        if measure != "gap":
-            axis.set_ylim(-0.03, 1.03)
+    methods = list(dict.fromkeys(rows["method"]))
+    named = [method for method in methods if not _is_variant(recipe, method)]
+    marks, names = _marks(named), titles(recipe, named)
+    if len(named) < len(methods):
+        other = next(method for method in methods if method not in named)
+        marks.append(Line2D([], [], ls="", ms=5, mfc="white", **_style(other)))
+        names.append(literal(f"{recipe.methods[recipe.reference].title} with another cap"))
+    legend_below(figure, marks, names)
     return finish(figure, f"Exposure gap: {learning_curves.verdict(found)}", recipe, dataset)
 
 
-def _over_caps(axis: Axes, rows: pd.DataFrame, measure: str) -> None:
-    """Each run as a dot, the means over seeds as a line."""
+def _is_variant(recipe: Recipe, method: str) -> bool:
+    return "variant" in learning_curves.roles(recipe, [method])
+
+
+def _cap_ends(rows: pd.DataFrame, found: pd.DataFrame, measure: str) -> pd.DataFrame:
+    """`low` and `high` of a measure by cap, as far as the tables have them."""
+    if measure == "gap":
+        ends = found[found["measure"] == "gap"].set_index("cap")
+        return ends.reindex(columns=learning_curves.ENDS).dropna()
+    named = {f"{measure}_method_{end}": end for end in learning_curves.ENDS}
+    ends = rows.groupby("cap").first().reindex(columns=list(named))
+    return ends.rename(columns=named).dropna()
+
+
+def _level(axis: Axes, measure: str, chance: float) -> str:
+    """Draw zero, or the level by chance where the marks are near it; returns it in words."""
+    low, high = axis.get_ylim()
+    if measure == "gap":
+        axis.axhline(0, color=GREY, ls="--", lw=1, zorder=0)
+        axis.axhline(-learning_curves.MARGIN, color=GREY, ls=":", lw=1, zorder=0)
+        return "(closed above the dotted line)"
+    if pd.isna(chance):
+        return ""
+    if low <= chance <= high:
+        axis.axhline(chance, color=GREY, ls="--", lw=1, zorder=0)
+    return f"(by chance {chance:.2f})"
+
+
+def _over_caps(
+    axis: Axes, rows: pd.DataFrame, ends: pd.DataFrame, measure: str, recipe: Recipe
+) -> None:
+    """Each run as a dot, beside it the mean over seeds with its interval."""
     known = rows.dropna(subset=[measure]) if measure in rows else rows.iloc[:0]
-    axis.plot(known["cap"], known[measure], "o", color=GREEN, ms=3, alpha=0.5)
     means = known.groupby("cap")[measure].mean() if len(known) else pd.Series(dtype=float)
-    axis.plot(means.index, means, color=GREEN, marker="D", ms=5)
+    axis.plot(means.index, means, color=GREY, lw=1, zorder=1)
+    for (cap, method), part in known.groupby(["cap", "method"]):
+        style = _style(method)
+        fill = "white" if _is_variant(recipe, method) else style["color"]
+        if cap in ends.index:
+            axis.vlines(
+                cap, *ends.loc[cap, list(learning_curves.ENDS)], color=style["color"], lw=BAR
+            )
+        axis.plot([cap + 0.025] * len(part), part[measure], ".", color=style["color"], ms=4)
+        axis.plot(cap, part[measure].mean(), ms=5, mfc=fill, zorder=3, **style)

@@ -128,35 +128,45 @@ GALLERY = {
         "E9",
         ("e9_runs", "e9_tests"),
         figures_curves.curves,
-        "Macro-F1 on the same test notes by the number of training notes, means over seeds with "
-        "their 95 % t intervals. The title counts the sizes and noise levels at which corrected "
-        "tests, seeds and test notes random, tell the two apart; bands that overlap do not say.",
+        "Macro-F1 on the same test notes by the number of training notes, means over seeds. Bars "
+        "are 95 % intervals of a method's mean, seeds and test notes both random (of a single "
+        "run, test notes alone), and end at 1. Methods stand beside each other at each size. The "
+        "title counts the sizes and noise levels at which corrected tests tell the two apart; "
+        "bars that overlap do not say.",
     ),
     "fig8b_gains": Entry(
         "E9",
         ("e9_tests",),
         figures_curves.gains,
-        "What rationales, sampling and stage 1 change in macro-F1, with intervals over seeds and "
-        "test notes that are corrected for all sizes and noise levels of a panel: one that crosses "
-        "zero is no difference that these runs can show.",
+        "What rationales, sampling and stage 1 change in macro-F1. A mark is that of the method "
+        "compared with, filled without label noise. Bars are 95 % intervals over seeds and test "
+        "notes, corrected for all sizes and noise levels of a panel: one that crosses zero is no "
+        "difference that these runs can show, which is not the same as none.",
     ),
     "fig8c_saved": Entry(
         "E9",
         ("e9_savings",),
         figures_curves.saved,
         "How many notes each method needs to reach the macro-F1 that SFT has with so many: on the "
-        "dashed line as many, below it fewer. From mean curves that are straight between sizes; "
-        "intervals by resampling seeds; hollow where a mean curve does not get there.",
+        "dashed line as many, below it fewer. Marks are where mean curves, straight between "
+        "sizes, first get there; hollow where they do not. Bars hold every size at which tests, "
+        "seeds and test notes random, do not tell the curve from SFT's score, corrected for the "
+        "sizes and noise levels; one that crosses the dashed line tells neither saving nor cost. "
+        "Hollow without a bar: told below SFT's score at every size tried, or single runs.",
     ),
     "fig8d_caps": Entry(
         "E9",
         ("e9_caps", "e9_cap_tests"),
         figures_curves.caps,
-        "Reason2Decide by the cap of p(t), 0 without sampling: a dot is a run, the line their "
-        "mean. Left, what naming the true reason loses where the model's own wrong label is told "
-        "instead of the gold one; beside it, whether the rationale supports the label it was told "
-        "(dashed: by chance, or without listening). A closed gap beside low agreement is a "
-        "rationale that ignores its label.",
+        "Reason2Decide by the cap of p(t), 0 without sampling: small dots are runs, marks their "
+        "means. Left, what naming the true reason loses where the model's own wrong label is told "
+        "instead of the gold one; bars are corrected 95 % intervals, and the gap counts as closed "
+        "where a whole bar is above the dotted line (5 points). Beside it, whether the rationale "
+        "supports the label it was told, and how many labels it follows when each is told; bars "
+        "are 95 % intervals of the mean, not corrected, and end at 1. All over seeds and test "
+        "notes. Axes are cut to the data; the level by chance, or without listening, is in the "
+        "title. A closed gap beside low agreement or following is a rationale that ignores its "
+        "label.",
     ),
 }
 TABLES = {  # copied beside the figures -> the table of the runs behind it

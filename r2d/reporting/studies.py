@@ -65,10 +65,11 @@ def cost(recipe: Recipe, frame: pd.DataFrame) -> pd.DataFrame:
 
 
 def cost_sentences(recipe: Recipe, frame: pd.DataFrame) -> list[str]:
-    """E7 in words: the reference's time a step over each other method's, from the runs of `frame`.
+    """E7 in words, a sentence a dataset: the reference's time a step over each other method's.
 
-    CPU seconds, or by the clock on a GPU. The ratio is that of a seed's two runs, as mean and range
-    over the seeds which have both; of one seed it has no spread, and nothing is said.
+    From the runs of `frame`, by CPU seconds, or by the clock on a GPU. The ratio is that of a
+    seed's two runs, as mean and range over the seeds which have both; of one seed it has no spread,
+    and nothing is said.
     """
     if frame.empty:
         return []
@@ -80,12 +81,15 @@ def cost_sentences(recipe: Recipe, frame: pd.DataFrame) -> list[str]:
         by_seed = rows.pivot_table(index="seed", columns="method", values=clock, sort=False)
         if recipe.reference not in by_seed:
             continue
+        each = []
         for method in by_seed.columns.drop(recipe.reference):
             ratios = (by_seed[recipe.reference] / by_seed[method]).dropna()
             if len(ratios) > 1:
-                sentences.append(
-                    f"A step of {recipe.methods[recipe.reference].title} takes {ratios.mean():.2f} "
-                    f"times ({ratios.min():.2f} to {ratios.max():.2f} over {len(ratios)} seeds) "
-                    f"one of {recipe.methods[method].title} on {dataset}, {what}."
-                )
+                span = f"{ratios.min():.2f} to {ratios.max():.2f} over {len(ratios)} seeds"
+                each.append(f"{ratios.mean():.2f} times {recipe.methods[method].title}'s ({span})")
+        if each:
+            sentences.append(
+                f"A step of {recipe.methods[recipe.reference].title} on {dataset} takes, {what}, "
+                f"{', '.join(each)}."
+            )
     return sentences

@@ -115,8 +115,18 @@ def _sampling(recipe: Recipe, findings: str, dataset: str) -> str:
             if compared and f"on {dataset}" in line and any(title in line for title in titles):
                 if compared[0] == "One run each":
                     return "What scheduled sampling is worth, one run each can't say."
-                return f"Is scheduled sampling worth it? {line}"
+                return f"Is scheduled sampling worth it? {_about(line, titles)}"
     return "What scheduled sampling is worth was not tested."
+
+
+def _about(line: str, titles: list[str]) -> str:
+    """Of a line that lists what can't be told apart, what it says of these methods alone."""
+    opening, listed, others = line.partition(") from ")
+    if not listed:
+        return line
+    parts = re.split(r"; (?=[^;()]+ \()", others.removesuffix("."))
+    kept = [part for part in parts if any(part.startswith(title) for title in titles)]
+    return f"{opening}{listed}{'; '.join(kept)}."
 
 
 def _verdict(recipe: Recipe, row: pd.Series, tests: pd.DataFrame) -> str:

@@ -124,9 +124,9 @@ def stamped(figure: Figure, title: str, stamp: str) -> Figure:
 
 def _lines(title: str) -> list[str]:
     """A title in as few lines as fit the width, which are about equally long."""
-    lines = textwrap.wrap(title, TITLE_LETTERS)
+    lines = textwrap.wrap(title, TITLE_LETTERS, break_on_hyphens=False)
     for letters in range(TITLE_LETTERS - 1, 0, -1):
-        narrower = textwrap.wrap(title, letters, break_long_words=False)
+        narrower = textwrap.wrap(title, letters, break_long_words=False, break_on_hyphens=False)
         if len(narrower) > len(lines) or max(map(len, narrower)) > letters:
             break
         lines = narrower

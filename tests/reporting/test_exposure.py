@@ -104,23 +104,27 @@ def test_a_methods_gap_is_told_from_zero_over_seeds_and_cases(recipe, decided):
     assert named.loc["r2d-full", "difference"] == pytest.approx(-(11 + 10 + 9) / 36)
     assert named.loc["r2d-full", "high"] < 0 and named.loc["r2d-full", "p_holm"] < 0.05
     assert named.loc["r2d-qlora", "difference"] == 0 and named.loc["r2d-qlora", "p"] == 1
-    first, *_, rest = exposure.gap_sentences(recipe, table)
+    first, *_ = exposure.gaps_told_apart(recipe, table)
+    (rest,) = exposure.gaps_left(recipe, table)
     assert first.startswith("In wrongly decided cases of triage the own label told instead of the")
     assert "changes Names the true reason: R2D -83.3 [" in first
     assert rest.startswith("Not told from zero on triage") and "R2D (QLoRA)" in rest
+    assert "one run" not in rest
     assert table["p_holm"].ge(table["p"]).all()
 
 
 def test_a_gap_of_one_run_is_never_told_from_zero(recipe, decided):
     table = exposure.gaps([decided("r2d-full", 12, lambda i: False, lambda i: True)])
     assert table["p_holm"].min() < 0.05
-    (rest,) = exposure.gap_sentences(recipe, table)
+    (rest,) = exposure.gaps_left(recipe, table)
+    assert exposure.gaps_told_apart(recipe, table) == []
     assert rest.startswith("Not told from zero") and "(one run)" in rest
 
 
 def test_without_a_gold_label_in_any_prompt_there_are_no_gaps(recipe, decided):
     table = exposure.gaps([decided("dss-full", 4, lambda i: True)])
-    assert table.empty and exposure.gap_sentences(recipe, table) == []
+    assert table.empty
+    assert exposure.gaps_told_apart(recipe, table) == exposure.gaps_left(recipe, table) == []
 
 
 def test_support_is_told_a_sentence_a_method_with_chance_and_reader(supported):

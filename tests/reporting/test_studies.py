@@ -58,12 +58,11 @@ def test_steps_are_compared_by_cpu_seconds_seed_by_seed_with_their_range(recipe,
     again = frame.assign(seed=2, cpu_seconds_per_step=frame["cpu_seconds_per_step"] * [1.0, 0.5])
     (sentence,) = studies.cost_sentences(recipe, pd.concat([frame, again]))
     assert sentence == (
-        "A step of R2D takes 6.00 times (4.00 to 8.00 over 2 seeds) one of SFT on triage, of CPU "
-        "time."
+        "A step of R2D on triage takes, of CPU time, 6.00 times SFT's (4.00 to 8.00 over 2 seeds)."
     )
     both = pd.concat([frame, again]).assign(device="cuda")
     (sentence,) = studies.cost_sentences(recipe, both)
-    assert "takes 2.00 times (2.00 to 2.00" in sentence and sentence.endswith("by the clock.")
+    assert "takes, by the clock, 2.00 times SFT's (2.00 to 2.00" in sentence
 
 
 def test_an_experiment_that_was_not_chosen_has_no_runs(recipe):

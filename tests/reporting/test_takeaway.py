@@ -62,12 +62,14 @@ def test_they_say_what_the_tests_tell_apart_and_what_they_do_not(write):
 
 def test_they_turn_with_the_tests(write):
     tests = {("dss-full", "macro_f1"): (-0.05, 0.01), ("dss-full", "agreement"): (0.01, 0.6)}
-    told = "R2D can't be told apart on triage (3 runs a method) from R2D without sampling."
-    recipe = write(tests, f"**E6**\n\n- {told}", agreement_wrong=0.3)
+    told = "R2D can't be told apart on triage (3 runs a method) from "
+    ours = "R2D without sampling (macro-F1 -0.1 [-7.0, +7.0], agreement -1.4 [-3.7, +0.8])"
+    listed = f"{told}DSS (macro-F1 -3.0 [-5.0, +1.0]); {ours}; R2D-C (macro-F1 +1.0 [-1.0, +3.0])."
+    recipe = write(tests, f"**E6**\n\n- {listed}", agreement_wrong=0.3)
     _, labels, rationales, wrong, sampling = takeaway.sentences(recipe)
     assert "R2D is beaten by DSS (-5.0" in labels and "can't be told apart from DSS" in rationales
     assert "in 30% of cases (DSS 70%): a text that contradicts its label is a sign" in wrong
-    assert sampling == f"Is scheduled sampling worth it? {told}"
+    assert sampling == f"Is scheduled sampling worth it? {told}{ours}."
 
 
 def test_of_single_runs_and_without_tests_they_say_so(write):
