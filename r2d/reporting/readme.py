@@ -75,9 +75,9 @@ def block(folder: Path) -> str:
     parts = [
         f"Profile {escape.plain(tables.stamp(recipe, [DATASET]))}",
         escape.table(_table(folder, recipe)),
-        "Points of 100, mean ± standard deviation over seeds; in brackets the 95 % interval, over "
-        f"seeds and test cases. Steps, target tokens and seconds with those of stage 1. All of "
-        f"[table 1]({place}/table_1.md){origin}",
+        f"Points of 100, mean ± standard deviation over {_seeds(folder)} seeds; in brackets the "
+        "95 % interval, over seeds and test cases. Steps, target tokens and seconds with those of "
+        f"stage 1. All of [table 1]({place}/table_1.md){origin}",
         _sentences((folder / FINDINGS).read_text(encoding="utf-8"), recipe),
         f"All comparisons: [findings.md]({place}/findings.md); the other tables and figures are in "
         f"[{place}/]({place}).",
@@ -115,12 +115,22 @@ def examples(folder: Path) -> str:
     )
 
 
-def _table(folder: Path, recipe: Recipe) -> pd.DataFrame:
-    """A row a method: seeds, three measures, and what it learned from and took, with stage 1."""
+def _rows(folder: Path) -> pd.DataFrame:
+    """The rows of table 1 on `DATASET`."""
     table_1 = tables.read(folder / "table_1.csv")
-    rows = table_1[table_1["dataset"] == DATASET]
-    shown = rows[["title", "seeds"]].rename(columns={"title": "method"}).astype(str)
-    shown["method"] = undertrained.titles(rows)
+    return table_1[table_1["dataset"] == DATASET]
+
+
+def _seeds(folder: Path) -> str:
+    """How many seeds a method has, or from how few to how many."""
+    seeds = _rows(folder)["seeds"]
+    return " to ".join(dict.fromkeys(f"{end:.0f}" for end in (seeds.min(), seeds.max())))
+
+
+def _table(folder: Path, recipe: Recipe) -> pd.DataFrame:
+    """A row a method: three measures, and what it learned from and took, with stage 1."""
+    rows = _rows(folder)
+    shown = pd.DataFrame({"method": undertrained.titles(rows)})
     for name in SHOWN:
         shown[tables.heading(name, recipe)] = tables.cells(rows, name)
     table_2 = tables.read(folder / "table_2.csv")
