@@ -1,4 +1,4 @@
-"""The README's block of results and the figure of the method, made by code and never typed."""
+"""The README's blocks of results and the figure of the method, made by code and never typed."""
 
 import re
 from pathlib import Path
@@ -15,7 +15,9 @@ from r2d.reporting.gallery import FINDINGS
 START, END = "<!-- results: made by ./run_all.sh figures -->", "<!-- end of results -->"
 EXAMPLES_START = "<!-- examples: made by ./run_all.sh figures -->"
 EXAMPLES_END = "<!-- end of examples -->"
-PROFILE, DATASET = "mini", "triage"
+ANSWERS_START = "<!-- answers: made by ./run_all.sh figures -->"
+ANSWERS_END = "<!-- end of answers -->"
+PROFILE, DATASET, STUDY = "mini", "triage", "study"
 EXAMPLES = "examples.json"
 SHAPE = {
     "run": str,
@@ -48,11 +50,13 @@ OF_TRAINING = {  # column of table 2 -> heading, factor, unit
 
 
 def rewrite() -> None:
-    """Draw the method and rewrite README.md's two blocks from `figures/mini/`."""
+    """Draw the method, and rewrite README.md's blocks from `figures/mini/` and `figures/study/`."""
     method_figure.draw(paths.ROOT / "figures")
     readme, folder = paths.ROOT / "README.md", paths.committed(PROFILE)
     text = filled(readme.read_text(encoding="utf-8"), block(folder))
-    paths.write(readme, filled(text, examples(folder), EXAMPLES_START, EXAMPLES_END))
+    text = filled(text, examples(folder), EXAMPLES_START, EXAMPLES_END)
+    text = filled(text, answers(paths.committed(STUDY)), ANSWERS_START, ANSWERS_END)
+    paths.write(readme, text)
 
 
 def filled(text: str, block: str, start: str = START, end: str = END) -> str:
@@ -115,6 +119,16 @@ def examples(folder: Path) -> str:
     )
 
 
+def answers(folder: Path) -> str:
+    """What the study found for each of its questions, as its findings have it."""
+    file = folder / FINDINGS
+    if not file.is_file():
+        raise R2DError(f"{file} is not there; run `./run_all.sh {STUDY}` first.")
+    stamp = tables.stamp(recipes.load(folder.name), [DATASET])
+    found = re.findall(r"^- [^.?]+\? .+$", file.read_text(encoding="utf-8"), re.MULTILINE)
+    return "\n\n".join([f"Profile {escape.plain(stamp)}", "\n".join(found)])
+
+
 def _rows(folder: Path) -> pd.DataFrame:
     """The rows of table 1 on `DATASET`."""
     table_1 = tables.read(folder / "table_1.csv")
@@ -139,7 +153,7 @@ def _table(folder: Path, recipe: Recipe) -> pd.DataFrame:
         if name in costs:
             sums = [_with_stage_1(method, recipe, costs[name]) for method in rows["method"]]
             shown[heading] = [
-                "–" if each is None else f"{factor * each:.0f}{unit}" for each in sums
+                "–" if each is None else f"{factor * each:,.0f}{unit}" for each in sums
             ]
     return shown
 

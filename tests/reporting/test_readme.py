@@ -79,7 +79,7 @@ def test_its_links_into_the_project_lead_somewhere():
 
 # --- the results
 
-MINI = paths.ROOT / "figures" / "mini"
+MINI, STUDY = (paths.ROOT / "figures" / profile for profile in ("mini", "study"))
 committed = pytest.mark.skipif(
     not (MINI / "manifest.json").is_file(), reason="figures/mini is not there"
 )
@@ -99,6 +99,16 @@ def test_the_examples_are_those_of_the_committed_run():
     right, wrong = made["examples"]
     assert right["outcome"] == "right" and right["label"] == right["gold"]
     assert wrong["outcome"] != "right" and wrong["label"] != wrong["gold"]
+
+
+@committed
+def test_the_studys_answers_are_those_of_its_committed_findings():
+    block = readme.answers(STUDY)
+    ends = readme.ANSWERS_START, readme.ANSWERS_END
+    assert README == readme.filled(README, block, *ends), "run ./run_all.sh figures"
+    questions = re.findall(r"^- (.+?\?) ", block, re.MULTILINE)
+    assert [question.split()[0] for question in questions] == ["Do", "Does", "Does"]
+    assert recipes.load("study").note in block and "synthetic: triage" in block
 
 
 @committed
@@ -156,7 +166,7 @@ def test_what_training_took_takes_in_the_stage_1_that_a_method_starts_from():
     table_2 = tables.read(MINI / "table_2.csv").set_index("method")
     costs = table_2.loc["r2d-full"] + table_2.loc["stage1-full"]
     (row,) = [line for line in readme.block(MINI).splitlines() if line.startswith("| R2D ‡")]
-    assert f"| {costs['steps']:.0f} " in row and f"| {costs['seconds']:.0f} s " in row
+    assert f"| {costs['steps']:,.0f} " in row and f"| {costs['seconds']:.0f} s " in row
     assert f"| {costs['target_tokens'] / 1000:.0f} " in row
 
 
@@ -164,14 +174,17 @@ def test_only_what_stands_between_the_markers_is_rewritten(tmp_path, monkeypatch
     monkeypatch.setattr(paths, "ROOT", tmp_path)
     monkeypatch.setattr(readme, "block", lambda folder: f"results of {folder.name}")
     monkeypatch.setattr(readme, "examples", lambda folder: f"cases of {folder.name}")
+    monkeypatch.setattr(readme, "answers", lambda folder: f"answers of {folder.name}")
     file = tmp_path / "README.md"
     cases = f"{readme.EXAMPLES_START}\nold\n{readme.EXAMPLES_END}"
     results = f"{readme.START}\nold\n{readme.END}"
-    file.write_text(f"before\n{cases}\nbetween\n{results}\nafter\n")
+    answers = f"{readme.ANSWERS_START}\nold\n{readme.ANSWERS_END}"
+    file.write_text(f"before\n{cases}\nbetween\n{results}\nafter\n{answers}\n")
     readme.rewrite()
     cases = f"{readme.EXAMPLES_START}\n\ncases of mini\n\n{readme.EXAMPLES_END}"
     results = f"{readme.START}\n\nresults of mini\n\n{readme.END}"
-    assert file.read_text() == f"before\n{cases}\nbetween\n{results}\nafter\n"
+    answers = f"{readme.ANSWERS_START}\n\nanswers of study\n\n{readme.ANSWERS_END}"
+    assert file.read_text() == f"before\n{cases}\nbetween\n{results}\nafter\n{answers}\n"
     assert (tmp_path / "figures" / "method.png").is_file()
 
 
@@ -184,6 +197,8 @@ def test_without_markers_or_results_a_sentence_says_so(tmp_path):
         readme.block(folder)
     with pytest.raises(R2DError, match="examples.json is not there; run `./run_all.sh figures`"):
         readme.examples(folder)
+    with pytest.raises(R2DError, match="findings.md is not there; run `./run_all.sh study` first"):
+        readme.answers(folder)
 
 
 def test_an_example_shows_what_was_written_how_sure_it_was_and_no_markup(tmp_path):
