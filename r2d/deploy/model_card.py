@@ -11,6 +11,7 @@ import yaml
 from huggingface_hub import ModelCard, ModelCardData
 
 from r2d import data, paths
+from r2d.deploy.predict import expect_cases_read
 from r2d.errors import R2DError
 from r2d.experiments import directory
 from r2d.method import prompts
@@ -42,6 +43,7 @@ def read_trained(folder: Path) -> dict:
         raise R2DError(
             f"{finished['env']['title']} has no model to share: choose a run that was trained."
         )
+    expect_cases_read(finished)
     directory.expect_whole(folder, directory.MODEL)
     return finished
 

@@ -258,7 +258,7 @@ def load(run_folder: str | Path, engine: Engine = "ctranslate2") -> Predictor:
     The folder is enough, except for a backbone that an adapter needs. On the CPU CTranslate2
     decodes, in float32, or in `int8` where that changes few labels of the run's validation set;
     `torch` is for comparison. Raises `R2DError` for an unfinished or damaged run, and for one that
-    has no model to decide with (majority, TF-IDF, stage 1).
+    has no model to decide a case with (majority, TF-IDF, stage 1, a reader of rationales).
     """
     folder = paths.of_user(run_folder)
     finished = directory.read(folder)
@@ -272,6 +272,7 @@ def load(run_folder: str | Path, engine: Engine = "ctranslate2") -> Predictor:
             f"{title} learned rationales only and can't decide: load the R2D run that starts from "
             "it."
         )
+    expect_cases_read(finished)
     temperature = _temperature(folder)
     decoder, objective = run.load_decoder(folder)
     dataset = finished["config"]["dataset"]
@@ -282,6 +283,15 @@ def load(run_folder: str | Path, engine: Engine = "ctranslate2") -> Predictor:
     if engine == "int8" and decoder.engine:
         int8.use_if_alike(decoder, folder, "generate" if is_open else "score")
     return predictor
+
+
+def expect_cases_read(finished: dict) -> None:
+    """Refuse a run whose model was shown gold rationales where others are shown cases."""
+    if finished["config"]["dataset"].get("reads") == "rationale":
+        raise R2DError(
+            f"{finished['env']['title']} reads rationales and knows no case: choose a run of SFT, "
+            "DSS or R2D."
+        )
 
 
 def _temperature(folder: Path) -> float:

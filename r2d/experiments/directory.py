@@ -61,7 +61,7 @@ SHAPES: dict[str, files.Shape] = {
         "metrics?": {str: MEASURE | {"n": int, "chance?": float}},
         "per_class_f1?": {str: MEASURE},
         "confusion?": [[int]],
-        "reader?": {"name": str, "gold": float, "chance": float, "n": int},
+        "reader?": {"name": str, "gold": float, "chance?": float, "n": int},
         "label_from_rationale?": {str: int},
         "signatures?": {str: str},
         "per_example?": {str: [(None, str, float)]},

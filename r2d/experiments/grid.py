@@ -7,6 +7,7 @@ from r2d.errors import R2DError
 from r2d.experiments import directory
 from r2d.experiments.run import Run, training_code
 from r2d.recipes import Recipe
+from r2d.recipes.settings import DataSettings
 
 CURVES = "E9"  # its datasets differ in size and noise; notebook 10 has tables of its own for it
 
@@ -52,11 +53,17 @@ def runs(recipe: Recipe, experiments: Sequence[str]) -> list[Run]:
 
 
 def readers(recipe: Recipe, experiments: Sequence[str]) -> list[Run]:
-    """What reads the rationales of these experiments beside their datasets' own measure."""
+    """What reads the rationales of these experiments beside their datasets' own measure.
+
+    Nothing where labels are no fixed set; a dataset's `methods` do not narrow it.
+    """
     listed: dict[Run, None] = {}
     for experiment in (recipe.experiments[name] for name in experiments):
-        for dataset in filter(lambda name: present(recipe, name), experiment.datasets):
-            seed = _narrowed(experiment.seeds, recipe.datasets[dataset].seeds)[0]
+        for dataset in experiment.datasets:
+            settings = recipe.datasets[dataset]
+            if not present(recipe, dataset) or not _has_label_set(settings):
+                continue
+            seed = _narrowed(experiment.seeds, settings.seeds)[0]
             for method in experiment.readers:
                 listed[Run(recipe, dataset, method, seed)] = None
     return list(listed)
@@ -120,9 +127,10 @@ def executed(run: Run) -> str:
 
 
 def titles(recipe: Recipe, name: str) -> list[str]:
-    """The methods and chat models of an experiment by their titles, the judge as such."""
+    """The methods and chat models of an experiment by their titles, readers and judge as such."""
     experiment = recipe.experiments[name]
     named = [recipe.methods[method].title for method in experiment.methods]
+    named += [f"reader: {recipe.methods[method].title}" for method in experiment.readers]
     named += [recipe.llms[llm].title for llm in experiment.llms]
     if experiment.judged and recipe.judge:
         named.append(f"judge: {recipe.llms[recipe.judge.llm].title}")
@@ -198,6 +206,11 @@ def _part(recipe: Recipe, experiments: Sequence[str], *fields: str) -> dict:
 
 def _prompts(task: str) -> str:
     return provenance.files(sorted((paths.PROMPTS / task).glob("*.yaml")))
+
+
+def _has_label_set(settings: DataSettings) -> bool:
+    own_candidates = settings.options_from or "candidates" in settings.columns
+    return settings.labels == "closed" and not own_candidates
 
 
 def _narrowed(wanted: Sequence, allowed: Sequence) -> list:

@@ -69,6 +69,10 @@ class Recipe(Settings):
         for name, dataset in self.datasets.items():
             for method in dataset.methods:
                 _expect(method, self.methods, f"datasets.{name}.methods")
+            if dataset.reads != "question":
+                raise ValueError(
+                    f"datasets.{name}.reads is for methods; give `reads: rationale` to one of them"
+                )
             if dataset.labels == "open" and self.decode.labels == "score":
                 raise ValueError(
                     f"datasets.{name}.labels is open, but decode.labels is score, which needs a "

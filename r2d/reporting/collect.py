@@ -99,8 +99,9 @@ def reader_cells(metrics: dict) -> dict:
     """
     if "reader" not in metrics:
         return {}
-    name, gold, chance = (metrics["reader"][key] for key in ("name", "gold", "chance"))
-    return {"reader": name, "reader_on_gold": gold, "reader_chance": chance}
+    reader = metrics["reader"]
+    names = {"reader": reader["name"], "reader_on_gold": reader["gold"]}
+    return names | {"reader_chance": reader.get("chance", math.nan)}
 
 
 def latencies(chosen: Sequence[Run]) -> pd.DataFrame:

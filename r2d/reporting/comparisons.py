@@ -1,4 +1,4 @@
-"""Do methods differ? The reference against every other, on three measures, and that in words."""
+"""Do methods differ? The reference against every other, by labels and rationales, and in words."""
 
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
@@ -35,7 +35,12 @@ def compare(
     read = {method: _read(runs, dataset, method) for method in (reference, *against)}
     tables = []
     for measure in measures(read[reference]):
-        others = [name for name in against if measure in measures(read[name])]
+        others = [
+            name
+            for name in against
+            if measure in measures(read[name])
+            and len(_shared([*read[reference], *read[name]], measure)[0]) > 1
+        ]
         if others:
             tests = [test(read[reference], read[name], measure) for name in others]
             tables.append(_table(dataset, reference, others, measure, tests))
@@ -55,14 +60,15 @@ def measures(metrics: Sequence[dict]) -> list[str]:
 
 def test(ours: Sequence[dict], theirs: Sequence[dict], measure: str) -> dict:
     """The comparison of two methods' metrics on a measure, over the cases that all runs have."""
-    runs, drawn = _shared([*ours, *theirs], measure)
+    runs = _shared([*ours, *theirs], measure)
+    drawn = _drawn(len(runs[0]))
     parts = (runs[: len(ours)], runs[len(ours) :])
     scores = [_scores(part, ours[0]["labels"], measure, drawn) for part in parts]
     return comparison.compare(*scores, len(runs[0]))
 
 
-def _shared(metrics: Sequence[dict], measure: str) -> tuple[list[pd.DataFrame], np.ndarray]:
-    """Every run's values of the cases that all have, and how often resamples draw those.
+def _shared(metrics: Sequence[dict], measure: str) -> list[pd.DataFrame]:
+    """Every run's values of the cases that all have.
 
     Cases of which no run has the measure are left out: only some are told every label.
     """
@@ -73,7 +79,7 @@ def _shared(metrics: Sequence[dict], measure: str) -> tuple[list[pd.DataFrame], 
     if measure != "macro_f1":
         known = [each.loc[shared, measure].notna() for each in runs]
         shared = shared[np.any(known, axis=0)]
-    return [each.loc[shared] for each in runs], _drawn(len(shared))
+    return [each.loc[shared] for each in runs]
 
 
 @lru_cache(maxsize=4)
@@ -120,10 +126,10 @@ def interval(measured: Sequence[dict], measure: str) -> list[float] | None:
     `measured` are the metrics of its runs; of one run it is that model's, over examples. None where
     a run has not the measure, or too few examples.
     """
-    if not _has(measured, measure) or len(measured[0]["per_example"]["id"]) < 2:
+    runs = _shared(measured, measure) if _has(measured, measure) else [()]
+    if len(runs[0]) < 2:
         return None
-    runs, drawn = _shared(measured, measure)
-    found = _scores(runs, measured[0]["labels"], measure, drawn)
+    found = _scores(runs, measured[0]["labels"], measure, _drawn(len(runs[0])))
     nothing = comparison.Scores(np.zeros_like(found.by_run), np.zeros_like(found.resampled))
     test = comparison.compare(found, nothing, len(runs[0]))
     (alone,) = comparison.corrected([test])

@@ -69,7 +69,7 @@ def _rows(run: Run, reader: Reader) -> list[dict]:
     row = run.names | {"title": run.title, "n": len(predictions)}
     row |= cells(found["metrics"], SHARES)
     row |= reader_cells(found)
-    if "reader" in measured:
+    if "agreement" in measured["per_example"]:
         agreements = (each["per_example"]["agreement"] for each in (found, measured))
         same = [one == other for one, other in zip(*agreements, strict=True) if other is not None]
         row |= {"beside": measured["reader"]["name"], "same": fmean(same)}

@@ -80,7 +80,7 @@ def block(folder: Path) -> str:
         f"Profile {escape.plain(tables.stamp(recipe, [DATASET]))}",
         escape.table(_table(folder, recipe)),
         f"Points of 100, mean ± standard deviation over {_seeds(folder)} seeds; in brackets the "
-        "95 % interval, over seeds and test cases. Steps, target tokens and seconds with those of "
+        "95 % interval, over seeds and test cases. Steps, target tokens and seconds are E7's, with "
         f"stage 1. All of [table 1]({place}/table_1.md){origin}",
         _sentences((folder / FINDINGS).read_text(encoding="utf-8"), recipe),
         f"All comparisons: [findings.md]({place}/findings.md); the other tables and figures are in "
@@ -120,12 +120,13 @@ def examples(folder: Path) -> str:
 
 
 def answers(folder: Path) -> str:
-    """What the study found for each of its questions, as its findings have it."""
+    """What the study found for each of its questions and of its training, as its findings say."""
     file = folder / FINDINGS
     if not file.is_file():
         raise R2DError(f"{file} is not there; run `./run_all.sh {STUDY}` first.")
     stamp = tables.stamp(recipes.load(folder.name), [DATASET])
-    found = re.findall(r"^- [^.?]+\? .+$", file.read_text(encoding="utf-8"), re.MULTILINE)
+    shown = rf"^- (?:[^.?]+\? |{undertrained.MARK}).+$"
+    found = re.findall(shown, file.read_text(encoding="utf-8"), re.MULTILINE)
     return "\n\n".join([f"Profile {escape.plain(stamp)}", "\n".join(found)])
 
 
@@ -142,7 +143,7 @@ def _seeds(folder: Path) -> str:
 
 
 def _table(folder: Path, recipe: Recipe) -> pd.DataFrame:
-    """A row a method: three measures, and what it learned from and took, with stage 1."""
+    """A row a method: its measures, and what it learned from and took, with stage 1."""
     rows = _rows(folder)
     shown = pd.DataFrame({"method": undertrained.titles(rows)})
     for name in SHOWN:
@@ -153,7 +154,7 @@ def _table(folder: Path, recipe: Recipe) -> pd.DataFrame:
         if name in costs:
             sums = [_with_stage_1(method, recipe, costs[name]) for method in rows["method"]]
             shown[heading] = [
-                "–" if each is None else f"{factor * each:,.0f}{unit}" for each in sums
+                "–" if pd.isna(each) else f"{factor * each:,.0f}{unit}" for each in sums
             ]
     return shown
 

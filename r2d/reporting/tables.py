@@ -311,7 +311,7 @@ def costs(table_2: pd.DataFrame) -> pd.DataFrame:
     names = [name for name in ("dataset", "title", "precision") if name in table_2]
     shown = table_2[names].rename(columns={"title": "method"})
     for name, (title, factor, whole) in COSTS.items():
-        if name not in table_2:
+        if name not in table_2 or table_2[name].isna().all():
             continue
         values = table_2[name] * factor
         shown[title] = values.round().astype("Int64") if whole else values

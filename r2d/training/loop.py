@@ -137,7 +137,10 @@ class Trainer:
         self.tokens.add(validation, self.objective)
 
     def _target_tokens(self, steps: int) -> int:
-        """How many target tokens these steps learned from, over all tasks and processes."""
+        """How many tokens of labels and rationales these steps learned from, in all processes.
+
+        The labels that Reason2Decide-C's cycle reads back come on top.
+        """
         order = batch_order(self.seed, len(self.train_set), 0, steps * self.settings.batch)
         counts = self.tokens.counts([self.train_set[i] for i in order])
         learned = {"label": self.objective.predicts, "rationale": self.objective.explains}

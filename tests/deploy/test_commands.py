@@ -80,8 +80,12 @@ def test_an_output_that_cannot_be_written_is_refused_before_anything_is_predicte
         assert out.name in capsys.readouterr().err
 
 
-def test_a_run_without_a_model_is_not_shared(finished, tmp_path, capsys):
-    folder = str(finished("majority"))
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [("majority", "Majority class has no model to share"), ("reader-full", "knows no case")],
+)
+def test_a_run_without_a_model_of_cases_is_not_shared(finished, tmp_path, capsys, name, sentence):
+    folder = str(finished(name))
     assert __main__.main(["export", folder, str(tmp_path / "out")]) == 2
-    assert "Majority class has no model to share" in capsys.readouterr().err
+    assert sentence in capsys.readouterr().err
     assert not (tmp_path / "out").exists()

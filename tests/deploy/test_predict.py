@@ -73,7 +73,12 @@ def test_sft_gives_labels_without_rationales(finished, notes):
 
 
 @pytest.mark.parametrize(
-    ("name", "sentence"), [("majority", "sanity row"), ("stage1-full", "can't decide")]
+    ("name", "sentence"),
+    [
+        ("majority", "sanity row"),
+        ("stage1-full", "can't decide"),
+        ("reader-full", "T5 as reader of rationales reads rationales and knows no case"),
+    ],
 )
 def test_a_run_that_cannot_decide_says_so(finished, name, sentence):
     with pytest.raises(R2DError, match=sentence):

@@ -55,6 +55,9 @@ def test_a_reader_is_trained_once_a_dataset_and_compared_with_nothing(tiny):
     recipe = tiny({"experiments.E6.seeds": [2, 3], "experiments.E6.datasets": ["triage"]})
     assert names(grid.readers(recipe, ["E1", "E6"])) == [("triage", "reader-full", 2)]
     assert "reader-full" not in {run.method for run in grid.runs(recipe, ["E6"])}
+    for key, value in (("labels", "open"), ("options_from", "Choices:")):
+        unfit = tiny({f"datasets.triage.{key}": value})
+        assert all(run.dataset != "triage" for run in grid.readers(unfit, ["E6"]))
     needed = grid.to_train(recipe, ["E6"])
     assert set(needed) == {
         *grid.with_starts(grid.runs(recipe, ["E6"])),

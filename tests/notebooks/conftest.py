@@ -2,6 +2,8 @@
 
 import os
 import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import pytest
@@ -9,6 +11,7 @@ from conftest import new_home, project_copy
 
 from r2d import paths, recipes
 from r2d.experiments import grid
+from r2d.experiments.run import Run
 
 
 @pytest.fixture(scope="module")
@@ -33,11 +36,31 @@ def outside(project) -> dict[str, str]:
 @pytest.fixture(scope="module")
 def smoke(outside):
     """The recipe, all of its runs, and the datasets that are present."""
+    with as_user(outside):
+        recipe = recipes.load("smoke")
+        experiments = list(recipe.experiments)
+        return recipe, grid.runs(recipe, experiments), grid.datasets(recipe, experiments)
+
+
+@pytest.fixture(scope="module")
+def needed(outside):
+    """What experiments of smoke need: `needed("E6")` are the runs and the datasets by name."""
+
+    def look(only: str = "") -> tuple[list[Run], list[str]]:
+        with as_user(outside):
+            recipe = recipes.load("smoke")
+            experiments = grid.chosen(recipe, only)
+            return grid.to_train(recipe, experiments), grid.datasets(recipe, experiments)
+
+    return look
+
+
+@contextmanager
+def as_user(outside) -> Iterator[None]:
+    """The user's data and home, in this process."""
     with pytest.MonkeyPatch.context() as patch:
         for name in ("R2D_HOME", "R2D_DATA"):
             patch.delenv(name, raising=False)
             if name in outside:
                 patch.setenv(name, outside[name])
-        recipe = recipes.load("smoke")
-        experiments = list(recipe.experiments)
-        return recipe, grid.runs(recipe, experiments), grid.datasets(recipe, experiments)
+        yield

@@ -56,10 +56,10 @@ def test_one_command_ends_by_saying_where_everything_is(executed, project):
         assert f"{folder}/" in shown and any(folder.iterdir())
 
 
-def test_every_notebook_was_executed_to_its_end(executed, smoke):
-    _, runs, datasets = smoke
+def test_every_notebook_was_executed_to_its_end(executed, needed):
+    runs, datasets = needed()
     folder = executed[1] / "runs" / "smoke" / "notebooks"
-    wanted = {grid.executed(run) for run in grid.to_train(smoke[0], list(smoke[0].experiments))}
+    wanted = {grid.executed(run) for run in runs}
     wanted |= {f"01_data-{dataset}" for dataset in datasets} | STORY
     assert {path.stem for path in folder.glob("*.ipynb")} == wanted
     for path in folder.glob("*.ipynb"):

@@ -82,24 +82,28 @@ def names(runs) -> set[str]:
     return {str(run) for run in grid.with_starts(runs)}
 
 
-def test_a_dry_run_lists_every_run_and_every_notebook_once(project, outside, smoke, listed):
-    _, _, datasets = smoke
+def test_a_dry_run_lists_every_run_and_every_notebook_once(project, outside, needed, listed):
+    runs, datasets = needed()
     jobs = listed(project, outside)
-    needed = {str(run) for run in grid.to_train(smoke[0], list(smoke[0].experiments))}
-    assert set(jobs) == needed | {f"01_data {d}" for d in datasets} | AFTER | WITH_LLMS
+    assert set(jobs) == names(runs) | {f"01_data {d}" for d in datasets} | AFTER | WITH_LLMS
     assert len(jobs) == len(set(jobs))
 
 
 @pytest.mark.parametrize(
     ("only", "with_llms"),
-    [("E8", set()), ("E2,E4", {"05_zero_shot_llms"}), ("E5", {"07_llm_judge"})],
+    [
+        ("E8", set()),
+        ("E6", set()),
+        ("E2,E4", {"05_zero_shot_llms"}),
+        ("E5", {"07_llm_judge"}),
+    ],
 )
 def test_chosen_experiments_list_their_runs_and_no_others(
-    project, outside, smoke, listed, only, with_llms
+    project, outside, needed, listed, only, with_llms
 ):
     jobs = set(listed(project, outside, f"only={only}"))
-    runs = grid.runs(smoke[0], only.split(","))
-    assert jobs == names(runs) | {"01_data triage"} | AFTER - CURVES | with_llms
+    runs, datasets = needed(only)
+    assert jobs == names(runs) | {f"01_data {d}" for d in datasets} | AFTER - CURVES | with_llms
 
 
 def test_learning_curves_alone_have_no_other_table(project, outside, smoke, listed):
@@ -371,6 +375,7 @@ def test_a_page_of_the_report_that_got_lost_is_made_again(quick, listed, noteboo
             (),
             AFTER - TABLES,
         ),
+        ("r2d/reporting/readers.py", None, "\nCHANGED = 1\n", (), AFTER - CURVES),
         (
             "notebooks/04_baselines.ipynb",
             "\n",

@@ -152,6 +152,7 @@ BAD = [
         {"methods.reader-full.objective": "dss"},
         "methods.reader-full reads rationales .* give it the objective sft",
     ),
+    ({"datasets.triage.reads": "rationale"}, "datasets.triage.reads is for methods; give"),
     ({"judge.llm": "gpt"}, "judge.llm names 'gpt', which is not there; expected one of smollm2"),
     ({"methods.r2d-full.objective": "r2"}, "did you mean 'r2d'"),
     ({"methods.r2d-full.init": "stage-full"}, "did you mean 'stage1-full'"),

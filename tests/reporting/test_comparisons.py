@@ -1,5 +1,6 @@
 """Comparisons: which way round they are, what varies in them, and what is said of noise."""
 
+import json
 import shutil
 
 import numpy as np
@@ -109,6 +110,22 @@ def test_a_measure_of_some_cases_is_compared_on_those_alone(recipe, finish):
     assert found["difference"] == pytest.approx(-0.4)
     assert found["parts"].cases == 10
     assert "follows_label" in comparisons.measures(read[:2])
+
+
+def test_a_measure_of_a_single_case_is_not_compared(recipe, finish):
+    runs = [
+        explained(finish, Run(recipe, "triage", method, seed), 20)
+        for method in ("r2d-full", "r2dc-full")
+        for seed in (1, 2)
+    ]
+    for run in runs:
+        file = run.folder / "metrics.json"
+        metrics = json.loads(file.read_text())
+        metrics["per_example"]["follows_label"] = [0.5, *[None] * 39]
+        file.write_text(json.dumps(metrics))
+    table = comparisons.compare(runs, "triage", ["r2dc-full"], "r2d-full")
+    assert "follows_label" not in set(table["measure"])
+    assert comparisons.interval([run.read()["metrics"] for run in runs], "follows_label") is None
 
 
 def explained(finish, run, named):

@@ -71,6 +71,13 @@ def test_a_reader_is_asked_where_there_is_no_other_measure_and_only_of_rationale
     assert table.empty and readers.sentences(table) == []
 
 
+def test_where_the_exact_measure_reads_nothing_the_reader_stands_alone(recipe, monkeypatch):
+    monkeypatch.setattr(readers, "trained", reader)
+    run = finished(recipe, monkeypatch, ["Home care"] * 4, {"Home care": None, "silent": None})
+    (row,) = readers.support([run], grid.readers(recipe, ["E6"])).to_dict("records")
+    assert row["agreement"] == 0.5 and "same" not in row
+
+
 def test_a_trained_reader_gives_every_text_but_a_blank_one_a_label_of_the_set(tiny, home):
     recipe = tiny()
     run = Run(recipe, "triage", "reader-full", 1)
