@@ -55,7 +55,7 @@ def compare(
 def measures(metrics: Sequence[dict]) -> list[str]:
     """The measures that methods are compared on, of those that all these metrics have."""
     label = "macro_f1" if metrics[0]["labels"] else "correct"
-    return [name for name in (label, *RATIONALES) if _has(metrics, name)]
+    return [name for name in (label, *RATIONALES) if has(metrics, name)]
 
 
 def test(ours: Sequence[dict], theirs: Sequence[dict], measure: str) -> dict:
@@ -126,7 +126,7 @@ def interval(measured: Sequence[dict], measure: str) -> list[float] | None:
     `measured` are the metrics of its runs; of one run it is that model's, over examples. None where
     a run has not the measure, or too few examples.
     """
-    runs = _shared(measured, measure) if _has(measured, measure) else [()]
+    runs = _shared(measured, measure) if has(measured, measure) else [()]
     if len(runs[0]) < 2:
         return None
     found = _scores(runs, measured[0]["labels"], measure, _drawn(len(runs[0])))
@@ -304,7 +304,8 @@ def _table(
     return pd.DataFrame(rows)
 
 
-def _has(metrics: Sequence[dict], measure: str) -> bool:
+def has(metrics: Sequence[dict], measure: str) -> bool:
+    """Whether a measure is known of single cases in all of these runs."""
     column = "predicted" if measure == "macro_f1" else measure
     return all(column in each["per_example"] for each in metrics)
 

@@ -66,7 +66,7 @@ def main_result(
 
 
 def is_worth_drawing(rows: pd.DataFrame, recipe: Recipe) -> bool:
-    """Whether figure 1 has a point on the dataset of these runs: some network learned to decide.
+    """Whether a figure of these runs of one dataset has a point: some network learned to decide.
 
     Where none did the findings say so.
     """

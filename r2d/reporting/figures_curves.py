@@ -1,7 +1,7 @@
 """Figure 8: learning curves, what rationales and sampling change, notes saved, caps of p(t) (E9).
 
-The tables are those of `learning_curves`; every title is in words that come from its tests. A
-method has one marker and colour in all four figures.
+The tables are those of `learning_curves` and `savings`; every title is in words that come from
+their tests. A method has one marker and colour in all four figures.
 """
 
 from collections.abc import Sequence
@@ -14,7 +14,7 @@ from matplotlib.lines import Line2D
 from matplotlib.ticker import MaxNLocator, NullLocator
 
 from r2d.recipes import Recipe
-from r2d.reporting import learning_curves
+from r2d.reporting import curves_in_words, learning_curves
 from r2d.reporting.tables import MEASURES
 from r2d.reporting.theme import (
     GREY,
@@ -110,15 +110,15 @@ def _outcome(recipe: Recipe, rows: pd.DataFrame) -> str:
     """How often a pair was told apart, for a title."""
     if rows.empty:
         return "nothing to compare"
-    ours, theirs = learning_curves.compared(recipe, rows)
+    ours, theirs = curves_in_words.compared(recipe, rows)
     several = rows[rows["runs"] > 1]
     if several.empty:
         return f"{ours} and {theirs}, one run each"
     up, down = learning_curves.told_apart(several)
     if not len(up) and not len(down):
         return f"{ours} nowhere told apart from {theirs}"
-    directions = learning_curves.directions(up, down, theirs)
-    return f"{ours} is {directions} of {learning_curves.places(several)}"
+    directions = curves_in_words.directions(up, down, theirs)
+    return f"{ours} is {directions} of {curves_in_words.places(several)}"
 
 
 def gains(found: pd.DataFrame, recipe: Recipe, dataset: str) -> Figure:
@@ -135,7 +135,7 @@ def gains(found: pd.DataFrame, recipe: Recipe, dataset: str) -> Figure:
             _differences(axis, part, part["notes"] * shift, recipe, _fill(place))
         axis.axhline(0, color=GREY, ls="--", lw=1, zorder=0)
         _by_size(axis, rows["notes"], 3 * len(noises))
-        ours, theirs = learning_curves.compared(recipe, rows)
+        ours, theirs = curves_in_words.compared(recipe, rows)
         axis.set_title(literal(f"{question.capitalize()}\n{ours} minus {theirs}"))
         axis.grid(axis="y", alpha=0.3)
     axes[0].set_ylabel("Macro-F1, difference in points")
@@ -160,14 +160,14 @@ def _changes(families: dict[str, pd.DataFrame]) -> str:
         if several.empty:
             single.append(question)
         elif len(up) or len(down):
-            directions = learning_curves.directions(up, down, "zero")
-            told.append(f"{question} {directions} of {learning_curves.places(several)}")
+            directions = curves_in_words.directions(up, down, "zero")
+            told.append(f"{question} {directions} of {curves_in_words.places(several)}")
         else:
             nothing.append(question)
     if nothing:
-        told.append(f"nothing told apart for {learning_curves.listed(nothing)}")
+        told.append(f"nothing told apart for {curves_in_words.listed(nothing)}")
     if single:
-        told.append(f"one run each for {learning_curves.listed(single)}")
+        told.append(f"one run each for {curves_in_words.listed(single)}")
     return "; ".join(told)
 
 
@@ -182,12 +182,12 @@ def _differences(
         axis.plot(place, 100 * row["difference"], ms=5.5, **style, **fill)
 
 
-def saved(savings: pd.DataFrame, recipe: Recipe, dataset: str) -> Figure:
+def saved(needed: pd.DataFrame, recipe: Recipe, dataset: str) -> Figure:
     """Figure 8c: the notes that each method needs for SFT's macro-F1, a panel a noise level.
 
     On a dashed line they are as many as SFT has; an interval that crosses it tells nothing.
     """
-    rows = savings[savings["dataset"] == dataset].sort_values("noise", kind="stable")
+    rows = needed[needed["dataset"] == dataset].sort_values("noise", kind="stable")
     methods = list(dict.fromkeys(rows["method"]))
     noises = list(dict.fromkeys(rows["noise"]))
     sizes = sorted({*rows["smallest"], *rows["sft_notes"]})
@@ -202,21 +202,18 @@ def saved(savings: pd.DataFrame, recipe: Recipe, dataset: str) -> Figure:
     axes[0].set_yticks([*sizes, never], [*names, "not reached"])
     axes[0].set(ylabel="Notes needed (log)", ylim=(sizes[0] / 1.2, never * 1.2))
     legend_below(figure, _marks(methods), titles(recipe, methods))
-    return finish(figure, f"Notes needed for SFT's macro-F1: {_saving(rows)}", recipe, dataset)
+    goal = curves_in_words.score_to_reach(recipe, rows)
+    return finish(figure, f"Notes needed for {goal}: {_saving(rows)}", recipe, dataset)
 
 
 def _saving(rows: pd.DataFrame) -> str:
     """At how many of SFT's sizes which methods are told to need fewer notes, and more: a title."""
-    if (rows["seeds"] < 2).all():
-        return "one run each, so models and no methods"
-    each = rows.groupby("title").size()
-    told = []
-    for part in learning_curves.told_notes(rows):
-        counts = part.groupby("title", sort=False).size().items()
-        told.append([f"{title} (at {count} of {each[title]})" for title, count in counts])
-    fewer, more = (learning_curves.listed(names) if names else "" for names in told)
-    text = f"{fewer or 'no method'} told to need fewer than SFT"
-    return f"{text}; {more} more" if more else text
+    tried = rows.groupby("title").size()
+
+    def counted(told: pd.DataFrame) -> str:
+        return f"at {len(told)} of {tried[told['title'].iloc[0]]}"
+
+    return curves_in_words.on_notes(rows, counted)
 
 
 def _needs_by_size(axis: Axes, rows: pd.DataFrame, methods: Sequence[str], never: float) -> None:
@@ -231,7 +228,7 @@ def _needs_by_size(axis: Axes, rows: pd.DataFrame, methods: Sequence[str], never
             for _, row in chosen.iterrows():
                 _needs(axis, row, x, never, _style(method))
     axis.set_xticks(range(len(sizes)), [f"{size:,.0f}" for size in sizes])
-    axis.set(xlabel="SFT's training notes", xlim=(-0.55, len(sizes) - 0.45))
+    axis.set(xlabel="Its training notes", xlim=(-0.55, len(sizes) - 0.45))
 
 
 def _needs(axis: Axes, row: pd.Series, x: float, never: float, style: dict[str, str]) -> None:
@@ -274,7 +271,7 @@ def caps(scores: pd.DataFrame, found: pd.DataFrame, recipe: Recipe, dataset: str
         marks.append(Line2D([], [], ls="", ms=5, mfc="white", **_style(other)))
         names.append(literal(f"{recipe.methods[recipe.reference].title} with another cap"))
     legend_below(figure, marks, names)
-    return finish(figure, f"Exposure gap: {learning_curves.verdict(found)}", recipe, dataset)
+    return finish(figure, f"Exposure gap: {curves_in_words.verdict(found)}", recipe, dataset)
 
 
 def _is_variant(recipe: Recipe, method: str) -> bool:

@@ -113,6 +113,8 @@ GALLERY = {
         "at most so many if it did not listen). A small gap in quality beside low agreement is a "
         "rationale that no longer depends on the label. DSS's prompt names no label, so it has "
         "one mark.",
+        figures.is_worth_drawing,
+        "runs",
     ),
     "fig7_training": Entry(
         "",
@@ -147,12 +149,13 @@ GALLERY = {
         "E9",
         ("e9_savings",),
         figures_curves.saved,
-        "How many notes each method needs to reach the macro-F1 that SFT has with so many: on the "
-        "dashed line as many, below it fewer. Marks are where mean curves, straight between "
-        "sizes, first get there; hollow where they do not. Bars hold every size at which tests, "
-        "seeds and test notes random, do not tell the curve from SFT's score, corrected for the "
-        "sizes and noise levels; one that crosses the dashed line tells neither saving nor cost. "
-        "Hollow without a bar: told below SFT's score at every size tried, or single runs.",
+        "How many notes each method needs to reach the macro-F1 that SFT with R2D's compute has "
+        "with so many: on the dashed line as many, below it fewer. Marks are where mean curves, "
+        "straight between sizes, first get there; hollow where they do not. Bars hold every size "
+        "at which tests, seeds and test notes random, do not tell the curve from that score, "
+        "corrected for the sizes and noise levels; one that crosses the dashed line tells "
+        "neither saving nor cost. Hollow without a bar: told below that score at every size "
+        "tried, or single runs.",
     ),
     "fig8d_caps": Entry(
         "E9",

@@ -127,6 +127,7 @@ def size_tests() -> pd.DataFrame:
 
 def savings_table() -> pd.DataFrame:
     shared = {"sft_notes": 2000, "smallest": 250, "largest": 2000, "target": 0.8, "seeds": 3}
+    shared |= {"against": "sft-matched"}
     needs = (
         {"method": "r2d-full", "title": "R2D", "needed": 700.0, "low": 500.0, "high": None},
         {"method": "tfidf", "title": "TF-IDF", "needed": None, "low": None, "high": None},
@@ -245,8 +246,8 @@ def test_every_figure_carries_the_profiles_note_and_clips_no_text(smoke, name):
         ),
         (
             "fig8c_saved",
-            "Notes needed for SFT's macro-F1: no method told to need fewer than SFT; TF-IDF (at 2 "
-            "of 2) more",
+            "Notes needed for the macro-F1 of SFT with R2D's compute: no method told to need fewer "
+            "than it; TF-IDF (at 2 of 2) more",
         ),
         ("fig8d_caps", "Exposure gap: no cap closes it while the label is followed as before"),
     ],
