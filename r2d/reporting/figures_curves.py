@@ -192,10 +192,11 @@ def saved(needed: pd.DataFrame, recipe: Recipe, dataset: str) -> Figure:
     noises = list(dict.fromkeys(rows["noise"]))
     sizes = sorted({*rows["smallest"], *rows["sft_notes"]})
     never = sizes[-1] * 1.6  # where those stand that do not get there
+    sft = recipe.methods[rows["against"].iloc[0]].title
     figure, axes = panels(1, len(noises), height=3.7, sharey=True)
     for axis, noise in zip(axes, noises, strict=True):
         _needs_by_size(axis, rows[rows["noise"] == noise], methods, never)
-        axis.set(title=_noise(noise), yscale="log")
+        axis.set(title=_noise(noise), yscale="log", xlabel=f"Training notes of {sft}")
         axis.yaxis.set_minor_locator(NullLocator())
         axis.grid(axis="y", alpha=0.3)
     names = [f"{size:,.0f}" for size in sizes]
@@ -228,7 +229,7 @@ def _needs_by_size(axis: Axes, rows: pd.DataFrame, methods: Sequence[str], never
             for _, row in chosen.iterrows():
                 _needs(axis, row, x, never, _style(method))
     axis.set_xticks(range(len(sizes)), [f"{size:,.0f}" for size in sizes])
-    axis.set(xlabel="Its training notes", xlim=(-0.55, len(sizes) - 0.45))
+    axis.set(xlim=(-0.55, len(sizes) - 0.45))
 
 
 def _needs(axis: Axes, row: pd.Series, x: float, never: float, style: dict[str, str]) -> None:

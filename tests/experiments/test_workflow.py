@@ -194,12 +194,13 @@ def test_the_terminal_shows_what_is_at_work_how_far_it_is_and_how_long_it_takes(
     ]
     stage.does("; ".join(f"echo '{line}'" for line in lines))
     assert workflow.start(Plan()) == 0
-    shown = re.sub(r"\d\d:\d\d", "time", capsys.readouterr().out).splitlines()
+    shown = re.sub(r"\d\d:\d\d", "time", capsys.readouterr().out)
+    shown = re.sub(r"about [1-9] min", "about n min", shown).splitlines()
     assert shown[1:5] == [
         "  time  start  triage r2d seed 1",
-        "  time  done   triage r2d seed 1  (1 of 3, about 1 min left)",
+        "  time  done   triage r2d seed 1  (1 of 3, about n min left)",
         "  time  start  06_metrics",
-        "  time  done   06_metrics  (2 of 3, about 1 min left)",
+        "  time  done   06_metrics  (2 of 3, about n min left)",
     ]
     assert shown[5].startswith("Done in")
 
