@@ -6,6 +6,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from r2d.llms import zero_shot
 from r2d.llms.judge import CRITERIA
 from r2d.recipes import Recipe
 from r2d.reporting.theme import (
@@ -29,7 +30,7 @@ def size_against_f1(frame: pd.DataFrame, recipe: Recipe, dataset: str) -> Figure
     """Figure 4: parameters (logarithmic) against macro-F1 with 95 % intervals, zero-shot in pink.
 
     Each model has a marker of its own; the hollow one beside it is the same chat model with its
-    labels scored.
+    labels scored. The title is what E4 found.
     """
     rows = frame[frame["dataset"] == dataset]
     figure, (axis,) = panels(1, 1, height=3.8)
@@ -47,8 +48,8 @@ def size_against_f1(frame: pd.DataFrame, recipe: Recipe, dataset: str) -> Figure
     axis.grid(alpha=0.3)
     axis.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.15), ncols=3)
     cases = int(rows["cases"].max())
-    title = f"Model size and macro-F1 on {dataset}, {cases} test cases"
-    return finish(figure, title, recipe, dataset)
+    found = zero_shot.sentences(rows) or [f"Model size and macro-F1 on {dataset}, {cases} cases"]
+    return finish(figure, found[0], recipe, dataset)
 
 
 def is_worth_drawing(rows: pd.DataFrame, recipe: Recipe) -> bool:

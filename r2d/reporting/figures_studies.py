@@ -99,6 +99,7 @@ def exposure(
         axis.set_ylim(len(methods) - 0.5, -0.5)
         axis.grid(axis="x", alpha=0.3)
         axis.margins(x=0.08)
+        axis.locator_params(axis="x", nbins=4)
     axes[0].set_yticks(range(len(methods)), titles(recipe, methods))
     marks = [
         axes[0].plot([], [], "o", color="#444444", mfc=fill, ms=5)[0]
