@@ -12,6 +12,7 @@ from r2d.data.describe import OPEN
 from r2d.experiments.run import Run
 from r2d.recipes import Recipe
 from r2d.reporting import comparisons, undertrained
+from r2d.reporting.tables import TOTALS
 
 INTERVALS = {"macro_f1": "macro_f1", "accuracy": "correct"}  # by their column of `per_example`
 INTERVALS |= {name: name for name in comparisons.RATIONALES}
@@ -35,9 +36,13 @@ def runs(chosen: Sequence[Run]) -> pd.DataFrame:
     """One row a run: its names, every measure with its interval over examples, and what it cost.
 
     Times are in seconds, memory in MB; `device` is cpu or cuda. A run without the measure, or
-    without training, has an empty cell. `<measure>_method_low` and `_method_high` are the interval
-    of the method's mean over these runs, seeds and examples random (`comparisons.interval`), of the
-    measures that are compared. Raises `R2DError` naming a run that is not finished.
+    without training, has an empty cell. `steps` are those that were trained, which early stopping
+    may keep below those that were given; `total_steps` and `total_target_tokens` take in the
+    stage 1 that a run goes on from, and are empty where that is not there.
+
+    `<measure>_method_low` and `_method_high` are the interval of the method's mean over these runs,
+    seeds and examples random (`comparisons.interval`), of the measures that are compared. Raises
+    `R2DError` naming a run that is not finished.
     """
     rows, measured = [], defaultdict(list)
     for run in chosen:
@@ -82,6 +87,7 @@ def _row(run: Run, finished: dict) -> dict:
         row[name] = env.get(name)
     for name in TRAINING:
         row[name] = training.get(name, math.nan)
+    row |= _totals(run, training)
     row |= reader_cells(finished["metrics"])
     row["undertrained"] = undertrained.still_climbing(finished["log"])
     row["device"] = env.get("kind")
@@ -90,6 +96,17 @@ def _row(run: Run, finished: dict) -> dict:
     for name in ("median", "p95"):
         row[f"latency_{name}"] = alone.get(name, math.nan)
     return row
+
+
+def _totals(run: Run, training: dict) -> dict:
+    """What a run and the stage 1 that it goes on from were trained for, together."""
+    stages = [training]
+    if training and run.start:
+        there = run.start.folder.is_dir()
+        stages.append(run.start.read()["env"].get("training", {}) if there else {})
+    return {
+        total: sum(stage.get(name, math.nan) for stage in stages) for total, name in TOTALS.items()
+    }
 
 
 def reader_cells(metrics: dict) -> dict:

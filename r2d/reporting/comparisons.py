@@ -1,6 +1,6 @@
 """Do methods differ? The reference against every other, by labels and rationales, and in words."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from functools import lru_cache
 from statistics import fmean
 
@@ -17,6 +17,12 @@ from r2d.reporting.tables import INFLATED, MEASURES, unlearned
 
 RATIONALES = ("agreement", "follows_label", "names_reason")  # compared beside macro-F1
 TOLD_APART = "Told apart"  # the heading under which every experiment's clear differences stand
+IN_TITLES = {  # the measures of rationales in a figure's title
+    "agreement": "agreement",
+    "follows_label": "following a forced label",
+    "names_reason": "naming the true reason",
+}
+TITLE_LETTERS = 200  # that a figure's title may have before methods are counted, not named
 WANTED = 0.03  # the difference, 3 points, whose power is told
 MORE_RUNS = (5, 10)
 
@@ -45,7 +51,7 @@ def compare(
             tests = [test(read[reference], read[name], measure) for name in others]
             tables.append(_table(dataset, reference, others, measure, tests))
     table = pd.concat(tables, ignore_index=True) if tables else pd.DataFrame()
-    shares = {method: _degenerate(metrics) for method, metrics in read.items()}
+    shares = {method: degenerate(metrics) for method, metrics in read.items()}
     if len(table):
         pairs = zip(table["method"], table["against"], strict=True)
         table["degenerate"] = [max(shares[a], shares[b]) for a, b in pairs]
@@ -136,27 +142,81 @@ def interval(measured: Sequence[dict], measure: str) -> list[float] | None:
     return [max(0.0, alone["low"]), min(1.0, alone["high"])]
 
 
-def verdict(recipe: Recipe, tests: pd.DataFrame, dataset: str) -> str:
-    """What the tests on labels found on a dataset, in one short sentence, for a figure's title."""
+def verdict(recipe: Recipe, tests: pd.DataFrame, dataset: str, also: Collection[str] = ()) -> str:
+    """What the tests found on a dataset, in a few words, for a figure's title.
+
+    It is what they found on labels, and which methods they tell apart on those measures of
+    `RATIONALES` that are in `also`. A title of more than about `TITLE_LETTERS` counts methods
+    instead of naming them, those told apart by rationales first.
+    """
     rows = tests[tests["dataset"] == dataset] if len(tests) else tests
-    rows = rows[~rows["measure"].isin(RATIONALES)] if len(rows) else rows
-    if rows.empty:
+    labels = rows[~rows["measure"].isin(RATIONALES)] if len(rows) else rows
+    if labels.empty:
         return ""
-    reference = recipe.methods[rows["method"].iloc[0]].title
-    name = _name(rows["measure"].iloc[0])
-    if (rows["runs"] < 2).all():
+    if (labels["runs"] < 2).all():
+        name = _name(labels["measure"].iloc[0])
         return f"{name[0].upper()}{name[1:]} on {dataset}, one run each: models, not methods"
-    clear = are_clear(rows)
+    rationales = rows[rows["measure"].isin(also)]
+    for label_names, rationale_names in ((True, True), (True, False), (False, False)):
+        sentences = [
+            _by_labels(recipe, labels, label_names),
+            *_by_rationales(recipe, rationales, set(labels["against"]), rationale_names),
+        ]
+        title = ". ".join(sentences)
+        if len(title) <= TITLE_LETTERS:
+            break
+    return title
+
+
+def _by_labels(recipe: Recipe, tests: pd.DataFrame, named: bool) -> str:
+    """The tests on labels for `verdict`: the others are told by title where they are `named`."""
+    dataset, method, measure = tests[["dataset", "method", "measure"]].iloc[0]
+    clear = are_clear(tests)
     parts = []
     for words, chosen in (
-        ("beats", clear & (rows["difference"] > 0)),
-        ("is beaten by", clear & (rows["difference"] < 0)),
+        ("beats", clear & (tests["difference"] > 0)),
+        ("is beaten by", clear & (tests["difference"] < 0)),
         ("can't be told apart from", ~clear),
     ):
         if chosen.any():
-            named = [recipe.methods[method].title for method in rows.loc[chosen, "against"]]
-            parts.append(f"{words} {'; '.join(named)}")
-    return f"By {name} on {dataset} {reference} {'. It '.join(parts)}"
+            whom = _whom(recipe, tests.loc[chosen, "against"], len(tests), named)
+            parts.append(f"{words} {whom}")
+    return f"By {_name(measure)} on {dataset} {recipe.methods[method].title} {'. It '.join(parts)}"
+
+
+def _by_rationales(recipe: Recipe, tests: pd.DataFrame, others: set[str], named: bool) -> list[str]:
+    """What is told apart by measures of rationales, those with the same outcome in one sentence.
+
+    `others` are all methods that the figure compares. The scores of degenerate rationales say
+    nothing, so nothing is said of them.
+    """
+    found: dict[tuple[str, tuple[str, ...]], list[str]] = {}
+    clear = tests[are_clear(tests)]
+    if "degenerate" in clear:
+        clear = clear[clear["degenerate"] < INFLATED]
+    for measure, rows in clear.groupby("measure", sort=False):
+        for verb, chosen in (
+            ("beats", rows["difference"] > 0),
+            ("is beaten by", rows["difference"] < 0),
+        ):
+            against = tuple(rows.loc[chosen, "against"])
+            if against:
+                found.setdefault((verb, against), []).append(IN_TITLES[measure])
+    sentences = []
+    for (verb, against), (*first, last) in found.items():
+        whom = _whom(recipe, against, len(others), named)
+        if len(others) > 1 and set(against) == others:
+            whom = "all the others"
+        listed = f"{', '.join(first)} and {last}" if first else last
+        sentences.append(f"By {listed} it {verb} {whom}")
+    return sentences
+
+
+def _whom(recipe: Recipe, methods: Sequence[str], others: int, named: bool) -> str:
+    """Methods by their titles, or else how many of the `others` they are."""
+    if named:
+        return "; ".join(recipe.methods[method].title for method in methods)
+    return f"{len(methods)} of {others} others"
 
 
 def are_clear(tests: pd.DataFrame) -> pd.Series:
@@ -310,7 +370,7 @@ def has(metrics: Sequence[dict], measure: str) -> bool:
     return all(column in each["per_example"] for each in metrics)
 
 
-def _degenerate(metrics: Sequence[dict]) -> float:
+def degenerate(metrics: Sequence[dict]) -> float:
     """The mean share of degenerate rationales over a method's runs; 0 for one that writes none."""
     return fmean(each["metrics"].get("degenerate", {"value": 0.0})["value"] for each in metrics)
 

@@ -13,7 +13,12 @@ from r2d.recipes import Recipe
 from r2d.reporting import comparisons, savings, tables
 from r2d.reporting.learning_curves import ENDS, MARGIN, STUDY, families, family, told_apart
 
-MEASURES = {"macro_f1": "macro-F1", "agreement": "agreement of label and rationale"}
+MEASURES = {
+    "macro_f1": "macro-F1",
+    "agreement": "agreement of label and rationale",
+    "follows_label": "following a forced label",
+    "gap": "the exposure gap",  # above: nearer zero
+}
 HEADLINES = {"rationales": "Do rationales help?", "sampling": "Does scheduled sampling help?"}
 OF_CAPS = "Does a cap of p(t) close the exposure gap?"  # the third of them
 WORDS = "words alone"  # the question whose answer is expected, and told in a line
@@ -132,19 +137,16 @@ def places(rows: pd.DataFrame) -> str:
 
 
 def _excluded(rows: pd.DataFrame) -> str:
-    """How large a difference the intervals of these tests leave possible, in words."""
+    """Which differences the intervals of these tests leave possible, in words."""
     if _are_about_equal(rows):
         return f"any difference is below {100 * comparisons.WANTED:.0f} points"
-    return f"a difference of up to {100 * _reach(rows):.1f} points is not excluded"
+    low, high = rows["low"].min(), rows["high"].max()
+    return f"{100 * low:+.1f} to {100 * high:+.1f} are not excluded"
 
 
 def _are_about_equal(rows: pd.DataFrame) -> bool:
-    return _reach(rows) <= comparisons.WANTED
-
-
-def _reach(rows: pd.DataFrame) -> float:
-    """The largest difference that the intervals of these tests leave possible."""
-    return max(rows["low"].abs().max(), rows["high"].abs().max())
+    reach = max(rows["low"].abs().max(), rows["high"].abs().max())
+    return reach <= comparisons.WANTED
 
 
 def _runs(rows: pd.DataFrame) -> str:
@@ -247,8 +249,8 @@ def on_notes(saved: pd.DataFrame, where: Callable[[pd.DataFrame], str]) -> str:
         [f"{title} ({where(rows)})" for title, rows in told.groupby("title", sort=False)]
         for told in savings.told_notes(saved)
     )
-    text = f"{listed(fewer) if fewer else 'no method'} told to need fewer than it"
-    return f"{text}; {listed(more)} more" if more else text
+    text = f"told fewer than its own: {listed(fewer) if fewer else 'no method'}"
+    return f"{text}; told more: {listed(more)}" if more else text
 
 
 def _sizes_of_sft(saved: pd.DataFrame) -> str:
@@ -282,7 +284,7 @@ def _by_cap(table: pd.DataFrame) -> list[str]:
     """The tests behind that answer, a line a measure."""
     if table.empty:
         return []
-    of_gap = "the gap in naming the true reason, own wrong label told minus gold one"
+    of_gap = "the exposure gap (names the true reason told its own wrong label, minus told gold)"
     following = f"labels followed, minus those at cap {table['cap'].min():g}"
     lines = []
     for measure, name in (("gap", of_gap), ("follows_label", following)):

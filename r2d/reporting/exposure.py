@@ -3,7 +3,7 @@
 A gap of zero between rationales told the model's own label and told the gold one has two causes: a
 model that explains its own label as well as the gold one, and one whose rationale does not depend
 on the label. So agreement of label and rationale stands first, and beside it the forced-label
-probe; the gap in quality comes after.
+probe; the gap in quality comes after (`exposure_gaps`).
 """
 
 from collections.abc import Sequence
@@ -13,7 +13,6 @@ import pandas as pd
 
 from r2d.evaluation import comparison, stats
 from r2d.experiments.run import Run
-from r2d.recipes import Recipe
 from r2d.reporting import collect, comparisons, tables
 
 RATIONALE_MEASURES = ("agreement", "names_reason", "bertscore_f1", "sentence_bleu")
@@ -59,7 +58,7 @@ def _interval(values: Sequence[Sequence[float]]) -> tuple[float | None, float | 
     """95 % interval in [0, 1] of a mean, a list a run, with runs and examples random."""
     if not values:
         return None, None
-    (test,) = comparison.corrected([_against_zero(values)])
+    (test,) = comparison.corrected([against_zero(values)])
     return max(0.0, test["low"]), min(1.0, test["high"])
 
 
@@ -141,8 +140,8 @@ def support_sentences(table: pd.DataFrame) -> list[str]:
     for (dataset, _), rows in table.groupby(["dataset", "method"], sort=False):
         mean = rows.mean(numeric_only=True)
         text = (
-            f"{rows['title'].iloc[0]} on {dataset} ({_runs(len(rows))}): the rationale supports "
-            f"the decided label in {mean['agreement']:.1%} of cases "
+            f"{rows['title'].iloc[0]} on {dataset} ({said_runs(len(rows))}): the rationale "
+            f"supports the decided label in {mean['agreement']:.1%} of cases "
             f"(by chance {mean['agreement_chance']:.1%})"
         )
         if pd.notna(mean.get("agreement_wrong")):
@@ -182,6 +181,15 @@ def _consistency(table: pd.DataFrame) -> list[str]:
     return sentences
 
 
+def against_zero(values: Sequence[Sequence[float]]) -> dict:
+    """The comparison of per-case values, a list a run, with a method that has zero everywhere."""
+    cases = len(values[0])
+    drawn = comparison.resample(cases)
+    found = comparison.mean_scores(values, drawn)
+    nothing = comparison.mean_scores(np.zeros((len(values), cases)), drawn)
+    return comparison.compare(found, nothing, cases)
+
+
 def metrics_of(runs: Sequence[Run]) -> dict[tuple[str, str], list[dict]]:
     """What each method's runs on each dataset measured."""
     metrics: dict[tuple[str, str], list[dict]] = {}
@@ -190,83 +198,6 @@ def metrics_of(runs: Sequence[Run]) -> dict[tuple[str, str], list[dict]]:
     return metrics
 
 
-def gaps(runs: Sequence[Run]) -> pd.DataFrame:
-    """What a rationale's score changes by where a wrong decision, not the gold label, is told.
-
-    A row a measure and method whose prompt names a label: `difference` is own minus gold over
-    wrongly decided cases, with `p_holm` and interval as in `comparison`, seeds and cases random,
-    corrected for the methods on a measure; `runs` is 1 where they are of one model.
-    """
-    metrics, titles = metrics_of(runs), {run.method: run.title for run in runs}
-    rows = []
-    for dataset in dict.fromkeys(dataset for dataset, _ in metrics):
-        for measure in RATIONALE_MEASURES:
-            tests = {}
-            for (of, method), measured in metrics.items():
-                values = [_gap(each["per_example"], measure) for each in measured]
-                if of == dataset and all(map(len, values)):
-                    tests[method] = _against_zero(values)
-            for method, test in zip(tests, comparison.corrected(list(tests.values())), strict=True):
-                parts = test.pop("parts")
-                names = {"dataset": dataset, "method": method, "title": titles[method]}
-                rows.append(names | {"measure": measure, "runs": parts.runs[0]} | test)
-    return pd.DataFrame(rows)
-
-
-def _gap(examples: dict, measure: str) -> list[float]:
-    """Own minus gold of each wrongly decided case, NaN elsewhere; nothing where none was asked."""
-    given_gold = examples.get(f"{measure}_given_gold")
-    if not given_gold or measure not in examples:
-        return []
-    own, gold = (np.array(x, dtype=float) for x in (examples[measure], given_gold))
-    gap = np.where(np.array(examples["correct"]) == 0, own - gold, np.nan)
-    return gap.tolist() if np.isfinite(gap).any() else []
-
-
-def _against_zero(values: Sequence[Sequence[float]]) -> dict:
-    """A comparison of per-case values, a list a run, with a method that has zero everywhere."""
-    cases = len(values[0])
-    drawn = comparison.resample(cases)
-    found = comparison.mean_scores(values, drawn)
-    nothing = comparison.mean_scores(np.zeros((len(values), cases)), drawn)
-    return comparison.compare(found, nothing, cases)
-
-
-def gaps_told_apart(recipe: Recipe, table: pd.DataFrame) -> list[str]:
-    """The gaps that corrected tests tell from zero, a sentence a measure."""
-    sentences = []
-    told = table[comparisons.are_clear(table)] if len(table) else table
-    for (dataset, _), rows in told.groupby(["dataset", "measure"], sort=False) if len(told) else ():
-        each = "; ".join(
-            f"{row['title']} {comparisons.in_points(row)}" for _, row in rows.iterrows()
-        )
-        sentences.append(
-            f"In wrongly decided cases of {dataset} the own label told instead of the gold one "
-            f"changes {tables.heading(rows['measure'].iloc[0], recipe)}: {each}, corrected p at "
-            f"most {rows['p_holm'].max():.2g} ({_runs(rows['runs'].min())})."
-        )
-    return sentences
-
-
-def gaps_left(recipe: Recipe, table: pd.DataFrame) -> list[str]:
-    """The other gaps, a sentence a dataset."""
-    sentences = []
-    left = table[~comparisons.are_clear(table)] if len(table) else table
-    for dataset, rows in left.groupby("dataset", sort=False) if len(left) else ():
-        each = "; ".join(
-            f"{row['title']} {_gap_in_words(recipe, row)} ({_runs(row['runs'])})"
-            for _, row in rows.iterrows()
-        )
-        sentences.append(
-            f"Not told from zero on {dataset}, own label minus gold one in wrongly decided cases"
-            f"{'; one run says nothing about a method' if rows['runs'].min() < 2 else ''}: {each}."
-        )
-    return sentences
-
-
-def _gap_in_words(recipe: Recipe, row: pd.Series) -> str:
-    return f"{tables.heading(row['measure'], recipe)} {comparisons.in_points(row)}"
-
-
-def _runs(n: int) -> str:
+def said_runs(n: int) -> str:
+    """So many runs, in words."""
     return "one run" if n == 1 else f"{n} runs"

@@ -41,7 +41,7 @@ ARROWS = {
 def main_result(
     frame: pd.DataFrame, tests: pd.DataFrame, kinds: pd.DataFrame, recipe: Recipe, dataset: str
 ) -> Figure:
-    """Figure 1a: how well every method decides, by how much from the reference, and which cases.
+    """Figure 1a: how well every method decides, by how much the reference differs, and which cases.
 
     `tests` are `comparisons.with_reference` and `kinds` `kinds.by_kind`, without rows where the
     kinds of cases are not known. The majority class, and of synthetic notes the rule, are lines.
@@ -96,44 +96,63 @@ def levels_and_differences(
     recipe: Recipe,
     methods: Sequence[str],
 ) -> None:
-    """Macro-F1, or open labels' accuracy, of methods, and beside it minus the reference's.
+    """Macro-F1, or open labels' accuracy, of methods, and beside it the reference's minus theirs.
 
-    `tests` are those of `comparisons.with_reference` on these rows; their corrected intervals are
-    drawn, hollow where they are of one run each.
+    `tests` are those of `comparisons.with_reference` on these rows.
     """
     measure = "macro_f1" if rows["macro_f1"].notna().any() else "accuracy"
     left, right = axes[:2]
     for place, method in enumerate(methods):
         dots(left, rows[rows["method"] == method], measure, place, method)
-    if len(tests):
-        chosen = (tests["dataset"] == rows["dataset"].iloc[0]) & tests["against"].isin(methods)
-        chosen &= ~tests["measure"].isin(comparisons.RATIONALES)
-        _differences(right, tests[chosen], list(methods))
-        for place, method in enumerate(methods):
-            if comparisons.is_bound(recipe, method):
-                style = {"va": "center", "color": GREY, "fontsize": 7}
-                across = right.get_yaxis_transform()
-                right.text(0.03, place, "not compared", transform=across, **style)
     level = rows.loc[rows["method"] == recipe.reference, measure].mean()
-    for axis, value in ((left, level), (right, 0)):
-        axis.axvline(value, color=GREY, ls="--", lw=1, zorder=0)
-    reference = recipe.methods[recipe.reference].title
+    left.axvline(level, color=GREY, ls="--", lw=1, zorder=0)
     left.set(xlabel=literal(tables.heading(measure, recipe)), ylim=(len(methods) - 0.5, -0.5))
-    right.set_xlabel(literal(f"minus {reference}'s, in points"))
-    for axis in (left, right):
-        axis.grid(axis="x", alpha=0.3)
-        axis.xaxis.set_major_locator(MaxNLocator(5))
+    _grid(left)
+    labels = tests
+    if len(tests):
+        of_dataset = tests["dataset"] == rows["dataset"].iloc[0]
+        labels = tests[of_dataset & ~tests["measure"].isin(comparisons.RATIONALES)]
+    draw_differences(right, labels, recipe, methods, measure)
+    if len(tests):
+        _say_not_compared(right, recipe, methods)
     left.set_yticks(range(len(methods)), titles(recipe, methods))
 
 
-def _differences(axis: Axes, tests: pd.DataFrame, methods: list[str]) -> None:
-    """Each method minus the reference, in points: the tests have it the other way round."""
+def draw_differences(
+    axis: Axes, tests: pd.DataFrame, recipe: Recipe, methods: Sequence[str], measure: str
+) -> None:
+    """The reference minus each method on one measure, in points, the sign that sentences have.
+
+    `tests` are those of one dataset on this measure; their corrected intervals are drawn, and marks
+    are hollow where they are of one run each. A method that was not tested has an empty row.
+    """
+    places = {method: place for place, method in enumerate(methods)}
     for _, row in tests.iterrows():
-        place, shade = methods.index(row["against"]), colour(row["against"])
+        if row["against"] not in places:
+            continue
+        place, shade = places[row["against"]], colour(row["against"])
         fill = shade if row["runs"] > 1 else "white"
-        axis.plot([-100 * row["low"], -100 * row["high"]], [place, place], color=shade, lw=1.6)
+        axis.plot([100 * row["low"], 100 * row["high"]], [place, place], color=shade, lw=1.6)
         mark = marker(row["against"])
-        axis.plot(-100 * row["difference"], place, mark, color=shade, mfc=fill, ms=5)
+        axis.plot(100 * row["difference"], place, mark, color=shade, mfc=fill, ms=5)
+    axis.axvline(0, color=GREY, ls="--", lw=1, zorder=0)
+    name, reference = tables.heading(measure, recipe), recipe.methods[recipe.reference].title
+    axis.set_xlabel(literal(f"{name}:\n{reference} minus it, in points"))
+    _grid(axis)
+
+
+def _say_not_compared(axis: Axes, recipe: Recipe, methods: Sequence[str]) -> None:
+    """In the rows of bounds, on that side of zero where there is more room."""
+    x, side = (0.97, "right") if sum(axis.get_xlim()) > 0 else (0.03, "left")
+    style = {"va": "center", "ha": side, "color": GREY, "fontsize": 7}
+    for place, method in enumerate(methods):
+        if comparisons.is_bound(recipe, method):
+            axis.text(x, place, "not compared", transform=axis.get_yaxis_transform(), **style)
+
+
+def _grid(axis: Axes) -> None:
+    axis.grid(axis="x", alpha=0.3)
+    axis.xaxis.set_major_locator(MaxNLocator(5))
 
 
 def _by_kind(axis: Axes, kinds: pd.DataFrame, methods: Sequence[str]) -> None:

@@ -6,7 +6,8 @@ from matplotlib.figure import Figure
 
 from r2d.recipes import Recipe
 from r2d.reporting import comparisons
-from r2d.reporting.figures import levels_and_differences, with_values
+from r2d.reporting.figures import draw_differences, levels_and_differences, with_values
+from r2d.reporting.studies import SOURCES
 from r2d.reporting.tables import MEASURES, heading
 from r2d.reporting.theme import (
     GREY,
@@ -20,13 +21,6 @@ from r2d.reporting.theme import (
     panels,
     titles,
 )
-
-SOURCES = {
-    "rationale_llm": "LLM-style",
-    "rationale_nurse": "nurse",
-    "rationale_nurse_post": "post-processed",
-    "": "none",
-}
 
 
 def sources(frame: pd.DataFrame, tests: pd.DataFrame, recipe: Recipe, dataset: str) -> Figure:
@@ -52,34 +46,47 @@ def sources(frame: pd.DataFrame, tests: pd.DataFrame, recipe: Recipe, dataset: s
     ]
     axes[0].set_yticks(range(len(methods)), names)
     axes[0].set_ylabel("Rationales of\nstage 1 / stage 2")
-    title = (
-        comparisons.verdict(recipe, tests, dataset) or f"Which rationales to learn from, {dataset}"
-    )
-    return finish(figure, title, recipe, dataset)
+    title = comparisons.verdict(recipe, tests, dataset, also=explained)
+    return finish(figure, title or f"Which rationales to learn from, {dataset}", recipe, dataset)
 
 
 def ablations(frame: pd.DataFrame, tests: pd.DataFrame, recipe: Recipe, dataset: str) -> Figure:
-    """Figure 3: macro-F1 of every variant, and minus the reference's, corrected intervals."""
+    """Figure 3: macro-F1 of every variant, and the reference's minus theirs, corrected intervals.
+
+    Where tests have it, also the reference minus every variant in following a forced label. The
+    title says of all measures what was told apart.
+    """
     rows = frame[frame["dataset"] == dataset]
     methods = list(dict.fromkeys(rows["method"]))
-    figure, axes = panels(1, 2, height=0.32 * len(methods) + 1.5, sharey=True)
+    forced = tests
+    if len(tests):
+        forced = tests[(tests["dataset"] == dataset) & (tests["measure"] == "follows_label")]
+    count = 3 if len(forced) else 2
+    figure, axes = panels(1, count, height=0.32 * len(methods) + 1.6, sharey=True)
     levels_and_differences(axes, rows, tests, recipe, methods)
-    title = comparisons.verdict(recipe, tests, dataset) or f"What each part is worth, {dataset}"
-    return finish(figure, title, recipe, dataset)
+    if len(forced):
+        draw_differences(axes[2], forced, recipe, methods, "follows_label")
+    title = comparisons.verdict(recipe, tests, dataset, also=comparisons.RATIONALES)
+    return finish(figure, title or f"What each part is worth, {dataset}", recipe, dataset)
 
 
 def exposure(
-    scores: pd.DataFrame, support: pd.DataFrame, gaps: pd.DataFrame, recipe: Recipe, dataset: str
+    scores: pd.DataFrame,
+    support: pd.DataFrame,
+    differences: pd.DataFrame,
+    recipe: Recipe,
+    dataset: str,
 ) -> Figure:
     """Figure 6: do rationales listen to the label, and what does a wrong one cost them?
 
-    The tables are what those functions of `exposure` give. Where the decision was right both
-    prompts are the same, so agreement and quality are shown of wrong decisions. Intervals are of
-    methods' means, seeds and cases random; there is none where the tables have none.
+    The tables are those of `exposure`, and `exposure_gaps.differences` for the title. Where the
+    decision was right both prompts are the same, so agreement and quality are shown of wrong
+    decisions. Intervals are of methods' means, seeds and cases random; there is none where the
+    tables have none.
     """
-    scores, support, gaps = (
+    scores, support, differences = (
         table[table["dataset"] == dataset] if len(table) else table
-        for table in (scores, support, gaps)
+        for table in (scores, support, differences)
     )
     methods = list(dict.fromkeys(scores["method"]))
     wrong = scores[scores["decision"] == "wrong"]
@@ -106,29 +113,34 @@ def exposure(
         for fill in ("#444444", "white")
     ]
     legend_below(figure, marks, ["own label in the prompt", "gold label in the prompt"])
-    return finish(figure, _gap(gaps, quality, dataset), recipe, dataset)
+    return finish(figure, _gaps(recipe, differences, dataset), recipe, dataset)
 
 
-def _gap(gaps: pd.DataFrame, measure: str, dataset: str) -> str:
-    """What the tests of own minus gold label found on a measure, in words, for the title."""
-    rows = gaps[gaps["measure"] == measure] if len(gaps) else gaps
-    name = MEASURES[measure]
+def _gaps(recipe: Recipe, differences: pd.DataFrame, dataset: str) -> str:
+    """What the tests of the reference's gap and the others' found, in words, for the title."""
+    rows = differences[differences["measure"] == "gap"] if len(differences) else differences
     if rows.empty:
-        return f"{name} on {dataset}: no gap between own and gold label to test"
+        return f"What a wrong label costs rationales on {dataset}: no two methods' gaps to compare"
+    first = rows.iloc[0]
+    ours, name = recipe.methods[first["method"]].title, MEASURES[first["quality"]]
     if (rows["runs"] < 2).all():
         return f"{name} on {dataset}, own and gold label, one run each: models, not methods"
     clear = comparisons.are_clear(rows)
     parts = []
-    for words, chosen in (("falls", rows["difference"] < 0), ("rises", rows["difference"] > 0)):
-        if (clear & chosen).any():
-            parts.append(f"'{name}' {words} for {'; '.join(rows.loc[clear & chosen, 'title'])}")
-    if not clear.all():
-        subject = "Not" if parts else f"the change of '{name}' is not"
-        unclear = rows[~clear]
-        ends = f"{100 * unclear['low'].min():+.0f} to {100 * unclear['high'].max():+.0f} points"
-        named = "; ".join(unclear["title"])
-        parts.append(f"{subject} told from zero for {named} ({ends})")
-    return f"Told its own wrong label, not gold: {'. '.join(parts)}"
+    for words, chosen in (
+        ("nearer zero than", clear & (rows["difference"] > 0)),
+        ("further from zero than", clear & (rows["difference"] < 0)),
+        ("not told apart from", ~clear),
+    ):
+        each = [
+            f"{recipe.methods[row['against']].title} ({100 * row['theirs']:+.0f})"
+            for _, row in rows[chosen].iterrows()
+        ]
+        parts += [f"{words} {', '.join(each)}"] if each else []
+    return (
+        f"Told its own wrong label, not gold, {ours} changes '{name}' by "
+        f"{100 * first['ours']:+.0f} points: {'; '.join(parts)}"
+    )
 
 
 def _forced(axis: Axes, support: pd.DataFrame, methods: list[str]) -> None:

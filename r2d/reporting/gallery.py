@@ -52,10 +52,11 @@ GALLERY = {
         figures.main_result,
         "Left, macro-F1 of every method: a mark is the mean over seeds (small dots) with its "
         "95 % interval, seeds and test examples both random; dotted, the majority class and, of "
-        "synthetic notes, the rule that made them. Middle, the difference from the reference with "
-        "its corrected interval: one that crosses zero is no difference that these runs can show. "
-        "Right, accuracy by what has to be read for the label; the rule without negation, or "
-        "without modifiers, is what who leaves these unread can reach.",
+        "synthetic notes, the rule that made them. Middle, the reference minus each method, with "
+        "the corrected interval: right of zero the reference has the higher score, and an interval "
+        "that crosses zero is no difference that these runs can show. Right, accuracy by what has "
+        "to be read for the label. The rule without negation is the score of a reader who ignores "
+        "negation; without modifiers, of one who ignores modifiers.",
         figures.is_worth_drawing,
     ),
     "fig1b_classes": Entry(
@@ -73,17 +74,21 @@ GALLERY = {
         "E2",
         ("e2_sources", "e2_differences"),
         figures_studies.sources,
-        "Which rationales to learn from, stage 1 / stage 2: macro-F1, its difference from the "
-        "reference with its corrected interval (hollow: of one run each, so of two models), and "
-        "the share of rationales that name the true reason.",
+        "Which rationales to learn from, stage 1 / stage 2: macro-F1, the reference's minus each "
+        "other's with the corrected interval (right of zero the reference has the higher score; "
+        "hollow: of one run each, so of two models), and the share of rationales that name the "
+        "true reason.",
     ),
     "fig3_ablations": Entry(
         "E3",
         ("e3_ablations", "e3_differences"),
         figures_studies.ablations,
-        "Left, macro-F1 of every variant, the reference's as a dashed line; right, the difference "
-        "from it with its corrected interval, over seeds and test examples. One that crosses zero "
-        "is no difference that these runs can show; of one run each it is of two models.",
+        "Left, macro-F1 of every variant, the reference's as a dashed line. Beside it, the "
+        "reference minus each variant, with the corrected interval over seeds and test examples: "
+        "right of zero the reference has the higher score. Where it was tested, the same for how "
+        "many of a case's labels, told in turn, the rationale then supports (follows a forced "
+        "label). An interval that crosses zero is no difference that these runs can show; of one "
+        "run each (hollow) it is of two models.",
     ),
     "fig4_size": Entry(
         "E4",
@@ -103,14 +108,14 @@ GALLERY = {
     ),
     "fig6_exposure": Entry(
         "E6",
-        ("e6_exposure", "e6_support", "e6_gaps"),
+        ("e6_exposure", "e6_support", "e6_differences"),
         figures_studies.exposure,
         "Where the decision was wrong: does the rationale support the label in its prompt, the one "
         "that the model decided on (filled) or the gold one (hollow), and does it name the true "
         "reason? Small dots are seeds, lines 95 % intervals of the method's mean, seeds and cases "
-        "random. In brackets in the title: how far the corrected intervals of the unclear gaps "
-        "reach. Right, how many of a case's labels, told in turn, the text then supports (dashed: "
-        "at most so many if it did not listen). A small gap in quality beside low agreement is a "
+        "random. The title compares the gaps, own minus gold label, by corrected tests. Right, how "
+        "many of a case's labels, told in turn, the text then supports (dashed: at most so many "
+        "if it did not listen). A small gap in quality beside low agreement is a "
         "rationale that no longer depends on the label. DSS's prompt names no label, so it has "
         "one mark.",
         figures.is_worth_drawing,
@@ -178,6 +183,10 @@ TABLES = {  # copied beside the figures -> the table of the runs behind it
     "comparisons.csv": "runs",
     "table_2.csv": "e7_runs",
 }
+DIFFERENCES = {  # copied, too, where these experiments were run: their tests of methods
+    "e3_differences.csv": "e3_ablations",
+    "e6_differences.csv": "e6_exposure",
+}
 CHANGES = (changes.TABLE, changes.TEXT)  # copied, too, where the recipe was changed
 TABLE_4 = "table_4.md"  # copied, too, where chat models were asked
 FINDINGS = "findings.md"  # notebook 06's; 05's and 07's stand beside it until the figures are made
@@ -244,11 +253,12 @@ def copy_tables(recipe: Recipe, experiments: Sequence[str]) -> None:
     if sizes:
         (target / TABLE_4).write_text(f"{sizes}\n", encoding="utf-8")
         manifest.record_origin(TABLE_4, target / TABLE_4, recipe, [_file(recipe, "zero_shot")])
-    for name in CHANGES:
+    tested = {n: rows for n, rows in DIFFERENCES.items() if n[:2].upper() in experiments}
+    for name, rows in (tested | dict.fromkeys(CHANGES, "runs")).items():
         source = tables.folder(recipe) / name
         if source.is_file():
             (target / name).write_bytes(source.read_bytes())
-            manifest.record_origin(name, target / name, recipe, [_file(recipe, "runs")])
+            manifest.record_origin(name, target / name, recipe, [_file(recipe, rows)])
     names = [FINDINGS, *(f"findings_{name}.md" for name in experiments)]
     sources = [tables.folder(recipe) / name for name in names]
     sources = [source for source in sources if source.is_file()]
@@ -283,7 +293,7 @@ def tidy(recipe: Recipe, experiments: Sequence[str]) -> list[str]:
     What an earlier run drew of other experiments stays.
     """
     kept = names(recipe, list(recipe.experiments))
-    manifest.keep_only(recipe, {*kept, *TABLES, TABLE_4, *CHANGES, FINDINGS})
+    manifest.keep_only(recipe, {*kept, *TABLES, TABLE_4, *DIFFERENCES, *CHANGES, FINDINGS})
     return names(recipe, experiments)
 
 

@@ -16,15 +16,17 @@ from r2d.experiments import grid
 from r2d.experiments.run import Run
 from r2d.method.objective import OBJECTIVES, named
 from r2d.recipes import Recipe
-from r2d.reporting import comparisons, exposure
+from r2d.reporting import comparisons, exposure, exposure_gaps
 
-# What is compared: question, method and the other by their roles, on which measures.
+# What is compared: question, method and the other by their roles, on which measures. The gap is the
+# exposure gap of naming the true reason.
+MEASURES = ("macro_f1", "agreement", "follows_label", "gap")
 PAIRS = (
     ("rationales", "reference", "sft", ("macro_f1",)),
     ("rationales", "dss", "sft", ("macro_f1",)),
-    ("sampling", "reference", "r2d-no-sampling", ("macro_f1", "agreement")),
-    ("stage 1", "reference", "no stage 1", ("macro_f1", "agreement")),
-    ("gate and cycle", "r2dc", "reference", ("macro_f1", "agreement")),
+    ("sampling", "reference", "r2d-no-sampling", MEASURES),
+    ("stage 1", "reference", "no stage 1", MEASURES),
+    ("gate and cycle", "r2dc", "reference", MEASURES),
     ("words alone", "reference", "tfidf", ("macro_f1",)),
     ("words alone", "sft", "tfidf", ("macro_f1",)),
 )
@@ -114,8 +116,8 @@ def _family(
     found = {}
     for entry in entries:
         ours, theirs = (metrics.get((entry, method), []) for method in pair)
-        if ours and theirs and comparisons.has([*ours, *theirs], measure):
-            found[entry] = comparisons.test(ours, theirs, measure)
+        if ours and theirs and _is_known([*ours, *theirs], measure):
+            found[entry] = _test(ours, theirs, measure)
     rows = []
     for entry, test in zip(found, comparison.corrected(list(found.values())), strict=True):
         parts, settings = test.pop("parts"), recipe.datasets[entry]
@@ -124,6 +126,18 @@ def _family(
         counts = {"runs": min(parts.runs), "cases": parts.cases}
         rows.append(names | of | place | counts | test)
     return rows
+
+
+def _is_known(metrics: Sequence[dict], measure: str) -> bool:
+    if measure == "gap":
+        return exposure_gaps.is_known(metrics, GAP)
+    return comparisons.has(metrics, measure)
+
+
+def _test(ours: Sequence[dict], theirs: Sequence[dict], measure: str) -> dict:
+    if measure == "gap":
+        return exposure_gaps.side_test(ours, theirs, GAP, "gap")
+    return comparisons.test(ours, theirs, measure)
 
 
 def families(rows: pd.DataFrame) -> list[pd.DataFrame]:
@@ -228,7 +242,7 @@ def cap_tests(recipe: Recipe, runs: Sequence[Run]) -> pd.DataFrame:
 
 def _gaps(runs: Sequence[Run]) -> list[dict]:
     """The rows of `cap_tests` on the gap."""
-    gaps = exposure.gaps(runs)
+    gaps = exposure_gaps.gaps(runs)
     gaps = gaps[gaps["measure"] == GAP] if len(gaps) else gaps
     return gaps.assign(measure="gap").to_dict("records")
 

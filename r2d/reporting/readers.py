@@ -17,7 +17,9 @@ from r2d.method import prompts
 from r2d.models import ctranslate
 from r2d.reporting.collect import reader_cells
 from r2d.reporting.exposure import cells
+from r2d.reporting.tables import MEASURES
 
+BY = ["dataset", "reader", "method"]
 SHARES = ("agreement", "agreement_right", "agreement_wrong", "follows_label")
 
 
@@ -76,6 +78,20 @@ def _rows(run: Run, reader: Reader) -> list[dict]:
     return [row]
 
 
+def means(table: pd.DataFrame) -> pd.DataFrame:
+    """`support` for people: a row a reader and method, means over its runs in points of 100.
+
+    A column that is empty in all rows is left out.
+    """
+    named = {"same": "Both readings say the same"} | {name: MEASURES[name] for name in SHARES}
+    rows = []
+    for names, runs in table.groupby(BY, sort=False) if len(table) else ():
+        row = {"dataset": names[0], "method": runs["title"].iloc[0], "runs": len(runs)}
+        values = runs.reindex(columns=list(named)).astype(float).mean()
+        rows.append(row | {heading: 100 * values[name] for name, heading in named.items()})
+    return pd.DataFrame(rows).dropna(axis="columns", how="all")
+
+
 def sentences(table: pd.DataFrame) -> list[str]:
     """`support` in words: a sentence a dataset and reader, means over each method's runs."""
     if table.empty:
@@ -89,8 +105,8 @@ def sentences(table: pd.DataFrame) -> list[str]:
         )
         if "same" in rows:
             text += (
-                f", and judges {rows['same'].mean():.1%} of the models' as by "
-                f"{rows['beside'].iloc[0]}"
+                f", and agrees on {rows['same'].mean():.1%} of the models' rationales with the "
+                f"reading by {rows['beside'].iloc[0]}"
             )
         each = [
             f"{runs['title'].iloc[0]} {runs['agreement'].mean():.1%}"

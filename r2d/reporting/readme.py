@@ -41,12 +41,8 @@ SHAPE = {
     ],
 }
 FIGURE = f"fig1a_main_{DATASET}"
-SHOWN = ("macro_f1", "agreement", "names_reason")
-OF_TRAINING = {  # column of table 2 -> heading, factor, unit
-    "steps": ("Steps", 1, ""),
-    "target_tokens": ("Target tokens (thousands)", 1e-3, ""),
-    "seconds": ("Training", 1, " s"),
-}
+SHOWN = ("macro_f1", "agreement", "follows_label", "names_reason")
+COST = "E7"  # the experiment of table 2
 
 
 def rewrite() -> None:
@@ -76,11 +72,16 @@ def block(folder: Path) -> str:
     place = f"figures/{folder.name}"
     table_1 = (folder / "table_1.md").read_text(encoding="utf-8")
     origin = table_1.partition("\nThese rows")[2].partition("\n")[0]
+    rows, costs = (_of_dataset(folder / f"{name}.csv") for name in ("table_1", "table_2"))
+    title = escape.plain(recipe.experiments[COST].title)
     parts = [
         f"Profile {escape.plain(tables.stamp(recipe, [DATASET]))}",
-        escape.table(_table(folder, recipe)),
-        f"Points of 100, mean ± standard deviation over {_seeds(folder)} seeds; in brackets the "
-        "95 % interval, over seeds and test cases. Steps, target tokens and seconds are E7's, with "
+        escape.table(_table(rows, costs, recipe)),
+        f"Points of 100, mean ± standard deviation over {_count(rows['seeds'])} seeds; in brackets "
+        "the 95 % interval, over seeds and test cases. Steps and target tokens are means over the "
+        "same runs; in brackets the fewest and the most steps where runs differ, as early stopping "
+        "may end one before its steps are used up. Seconds are those of the cost experiment, "
+        f"*{title}* ({COST}: {_count(costs['seeds'])} seeds), by the clock. All three take in "
         f"stage 1. All of [table 1]({place}/table_1.md){origin}",
         _sentences((folder / FINDINGS).read_text(encoding="utf-8"), recipe),
         f"All comparisons: [findings.md]({place}/findings.md); the other tables and figures are in "
@@ -120,43 +121,50 @@ def examples(folder: Path) -> str:
 
 
 def answers(folder: Path) -> str:
-    """What the study found for each of its questions and of its training, as its findings say."""
+    """What the study answers, what it told apart, and its training, as its findings say."""
     file = folder / FINDINGS
     if not file.is_file():
         raise R2DError(f"{file} is not there; run `./run_all.sh {STUDY}` first.")
     stamp = tables.stamp(recipes.load(folder.name), [DATASET])
-    shown = rf"^- (?:[^.?]+\? |{undertrained.MARK}).+$"
+    shown = rf"^- (?:[^.?]+\? |Told apart, |{undertrained.MARK}).+$"
     found = re.findall(shown, file.read_text(encoding="utf-8"), re.MULTILINE)
     return "\n\n".join([f"Profile {escape.plain(stamp)}", "\n".join(found)])
 
 
-def _rows(folder: Path) -> pd.DataFrame:
-    """The rows of table 1 on `DATASET`."""
-    table_1 = tables.read(folder / "table_1.csv")
-    return table_1[table_1["dataset"] == DATASET]
+def _of_dataset(file: Path) -> pd.DataFrame:
+    """The rows of a table on `DATASET`."""
+    table = tables.read(file)
+    return table[table["dataset"] == DATASET]
 
 
-def _seeds(folder: Path) -> str:
+def _count(seeds: pd.Series) -> str:
     """How many seeds a method has, or from how few to how many."""
-    seeds = _rows(folder)["seeds"]
     return " to ".join(dict.fromkeys(f"{end:.0f}" for end in (seeds.min(), seeds.max())))
 
 
-def _table(folder: Path, recipe: Recipe) -> pd.DataFrame:
-    """A row a method: its measures, and what it learned from and took, with stage 1."""
-    rows = _rows(folder)
+def _table(rows: pd.DataFrame, costs: pd.DataFrame, recipe: Recipe) -> pd.DataFrame:
+    """A row a method: its measures, and what it learned from and took, with stage 1.
+
+    `rows` are those of table 1, `costs` those of table 2.
+    """
     shown = pd.DataFrame({"method": undertrained.titles(rows)})
     for name in SHOWN:
         shown[tables.heading(name, recipe)] = tables.cells(rows, name)
-    table_2 = tables.read(folder / "table_2.csv")
-    costs = table_2[table_2["dataset"] == DATASET].set_index("method")
-    for name, (heading, factor, unit) in OF_TRAINING.items():
-        if name in costs:
-            sums = [_with_stage_1(method, recipe, costs[name]) for method in rows["method"]]
-            shown[heading] = [
-                "–" if pd.isna(each) else f"{factor * each:,.0f}{unit}" for each in sums
-            ]
+    shown["Steps"] = [_steps(row) for _, row in rows.iterrows()]
+    tokens = rows["total_target_tokens"] / 1000
+    shown["Target tokens (thousands)"] = ["–" if pd.isna(n) else f"{n:,.0f}" for n in tokens]
+    seconds = costs.set_index("method")["seconds"]
+    sums = [_with_stage_1(method, recipe, seconds) for method in rows["method"]]
+    shown["Training"] = ["–" if pd.isna(each) else f"{each:,.0f} s" for each in sums]
     return shown
+
+
+def _steps(row: pd.Series) -> str:
+    """A method's steps over its stages: their mean, and from how few to how many a run had."""
+    if pd.isna(row["total_steps"]):
+        return "–"
+    mean, low, high = (f"{row[f'total_steps{end}']:,.0f}" for end in ("", "_min", "_max"))
+    return mean if low == high else f"{mean} ({low}–{high})"
 
 
 def _with_stage_1(method: str, recipe: Recipe, costs: pd.Series) -> float | None:
@@ -168,11 +176,14 @@ def _with_stage_1(method: str, recipe: Recipe, costs: pd.Series) -> float | None
 
 
 def _sentences(findings: str, recipe: Recipe) -> str:
-    """Table 1's comparisons on `DATASET`, E3's that were told apart, and R2D's agreement."""
+    """Table 1's comparisons on `DATASET`, E3's and gaps that were told apart, R2D's agreement.
+
+    An experiment is named by its title.
+    """
     blocks = dict(re.findall(r"\*\*(.+?)\*\*\n\n(.+?)(?=\n\n\*\*|\Z)", findings, re.DOTALL))
     title = escape.plain(recipe.methods[recipe.reference].title)
     wanted = {
-        TOLD_APART: rf"^- (?:Table 1|E3): .* on {DATASET}: .*$",
+        TOLD_APART: rf"^- (?:(?:Table 1|E3): .* on {DATASET}: |E6: .* {DATASET} the gap of ).*$",
         "Table 1": rf"^- .* {DATASET}\b.*$",
         "E6": rf"^- {re.escape(title)} on {DATASET} .*: the rationale supports .*$",
     }
@@ -181,4 +192,13 @@ def _sentences(findings: str, recipe: Recipe) -> str:
         lines += re.findall(pattern, blocks.get(heading, ""), re.MULTILINE)
     if not lines:
         raise R2DError(f"The findings hold no comparison on {DATASET}; run `./run_all.sh` first.")
-    return "\n".join(lines)
+    return "\n".join(_with_title(line, recipe) for line in lines)
+
+
+def _with_title(line: str, recipe: Recipe) -> str:
+    """A sentence of the findings, which begin with an experiment's id, with its title before it."""
+    for name, experiment in recipe.experiments.items():
+        if line.startswith(f"- {name}: "):
+            rest = line.removeprefix(f"- {name}: ")
+            return f"- {escape.plain(experiment.title)} ({name}): {rest}"
+    return line

@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 import nbformat
 
-from r2d import paths
+from r2d import paths, recipes
 from r2d.recipes import Recipe
 from r2d.reporting import collect, site_pages
 from r2d.reporting.site_pages import Page
@@ -34,17 +34,18 @@ def choose(recipe: Recipe, pages: Sequence[Page]) -> list[Page]:
 def keep(recipe: Recipe, folder: Path) -> None:
     """Write the chosen notebooks into `folder`, in place of what is there.
 
-    They link to one another, and to the stored notebook where one is not among them.
+    They link to one another; where one is not among them, to that of another profile which is kept
+    with the project, and else to the stored notebook.
     """
     pages = choose(recipe, site_pages.find(recipe))
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
-    stored = quote(os.path.relpath(paths.NOTEBOOKS, folder))
-    names = {page.source: page.stem for page in pages}
+    files = _of_others(recipe) | {page.source: folder / f"{page.stem}.ipynb" for page in pages}
 
     def to_file(match: re.Match) -> str:
         text, source = match.groups()
-        return f"[{text}]({names.get(source, f'{stored}/{source}')}.ipynb)"
+        file = files.get(source, paths.NOTEBOOKS / f"{source}.ipynb")
+        return f"[{text}]({quote(os.path.relpath(file, folder))})"
 
     executed = paths.runs(recipe.profile) / "notebooks"
     for page in pages:
@@ -58,6 +59,19 @@ def keep(recipe: Recipe, folder: Path) -> None:
         record = notebook.metadata.get("papermill", {})
         notebook.metadata["papermill"] = {name: record.get(name) for name in KEPT}
         paths.write(folder / f"{page.stem}.ipynb", f"{nbformat.writes(notebook)}\n")
+
+
+def _of_others(recipe: Recipe) -> dict[str, Path]:
+    """The executed notebooks that are kept of the other profiles, the first of each by its source.
+
+    Such a file is called as its source, then as its dataset or run.
+    """
+    found: dict[str, Path] = {}
+    for profile in recipes.profiles():
+        kept = paths.committed(profile) / FOLDER
+        for file in sorted(kept.glob("*.ipynb")) if profile != recipe.profile else ():
+            found.setdefault(file.stem.partition("-")[0], file)
+    return found
 
 
 def _synthetic(recipe: Recipe, page: Page) -> bool:

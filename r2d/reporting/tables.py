@@ -1,5 +1,6 @@
 """Tables for people: means over seeds, measures by name, costs, and the published numbers."""
 
+import math
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from r2d.errors import R2DError
 from r2d.evaluation import stats, support
 from r2d.experiments import grid
 from r2d.experiments.run import Run
-from r2d.method.objective import OBJECTIVES
+from r2d.method.objective import OBJECTIVES, named
 from r2d.recipes import Recipe
 from r2d.reporting import escape, kinds, spreadsheet, undertrained
 
@@ -35,16 +36,21 @@ MEASURES = {
     "sufficiency": "Sufficiency (Reason2Decide-C)",
     "invalid_rate": "Invalid labels",
 }
-TABLE_1 = ("macro_f1", "agreement", "agreement_wrong", "names_reason", "degenerate")
+TABLE_1 = ("macro_f1", "agreement", "agreement_wrong", "follows_label", "names_reason")
+TABLE_1 += ("degenerate",)
 LIKENESS = ("sentence_bleu", "bertscore_f1", "corpus_bleu", "copied")  # table 1c
 TABLE_1B = (
     "Table 1b. Accuracy / agreement of label and rationale by kind of case, in brackets its cases:"
 )
 TABLE_1C = "Table 1c. Likeness of rationales to the gold ones, and copies of training rationales:"
-# What degenerate rationales inflate: marked in table 1 where at least this share of them is.
-OF_RATIONALES = ("agreement", "agreement_wrong", "names_reason", "sentence_bleu", "corpus_bleu")
-OF_RATIONALES += ("bertscore_f1", "consistency", "sufficiency")
+# What says nothing of degenerate rationales: marked where at least this share of them is.
+OF_RATIONALES = ("agreement", "agreement_wrong", "follows_label", "names_reason", "sentence_bleu")
+OF_RATIONALES += ("corpus_bleu", "bertscore_f1", "consistency", "sufficiency")
 INFLATED = 0.1
+TOTALS = {  # what a run and its stage 1 were trained for, by the column that one run has of it
+    "total_steps": "steps",
+    "total_target_tokens": "target_tokens",
+}
 CURE = "delete it and rerun, which makes it again"
 COSTS = {  # column of table 2 -> heading in units that people read, factor, whether a whole number
     "parameters": ("parameters (millions)", 1e-6, False),
@@ -80,26 +86,6 @@ def heading_in(name: str, metrics: dict) -> str:
     return title if stem == name else f"{title}, given the gold label"
 
 
-def scores(metrics: dict) -> pd.DataFrame:
-    """One run's `metrics.json`: a row a measure with value, interval over examples and cases.
-
-    Where it is known, `chance` is what would be reached without any relation.
-    """
-    rows = {}
-    for name, measure in metrics["metrics"].items():
-        low, high = measure["interval"] or (None, None)
-        rows[heading_in(name, metrics)] = {
-            "value": measure["value"],
-            "low": low,
-            "high": high,
-            "chance": measure.get("chance"),
-            "cases": measure["n"],
-        }
-    table = pd.DataFrame(rows).T.astype({"cases": int})
-    numbers = ["value", "low", "high", "chance"]
-    return table.astype(dict.fromkeys(numbers, float)).round(3)
-
-
 def headline(metrics: dict) -> str:
     """One run's label measures in words, those of them that it has."""
     shown = []
@@ -116,7 +102,8 @@ def summarise(frame: pd.DataFrame) -> pd.DataFrame:
 
     `_low` and `_high` are the ends of the seeds' intervals over examples, each averaged over seeds;
     `_seeds_low` and `_seeds_high` those of the 95 % t interval over seeds, `_method_low` and
-    `_method_high` those of `collect.runs`, in which both are random. Rows keep their order.
+    `_method_high` those of `collect.runs`, in which both are random. What the runs were trained
+    for, stage 1 included, is a mean over them with `_min` and `_max`. Rows keep their order.
     """
     rows = []
     for (dataset, method), group in frame.groupby(["dataset", "method"], sort=False):
@@ -131,6 +118,8 @@ def summarise(frame: pd.DataFrame) -> pd.DataFrame:
         }
         for name in MEASURES:
             row |= _over_seeds(name, group)
+        for name in TOTALS:
+            row |= _spread(name, group)
         if "reader" in group and group["reader"].notna().any():
             row["reader"] = group["reader"].dropna().iloc[0]
             row |= {name: group[name].mean() for name in ("reader_on_gold", "reader_chance")}
@@ -155,6 +144,13 @@ def _over_seeds(name: str, group: pd.DataFrame) -> dict:
     for end in ends:
         row[end] = group[end].mean() if end in group else None
     return row
+
+
+def _spread(name: str, group: pd.DataFrame) -> dict:
+    """Mean, least and most of a column over seeds; empty where it is not known of all of them."""
+    known = name in group and group[name].notna().all()
+    values = group[name] if known else pd.Series([math.nan])
+    return {name: values.mean(), f"{name}_min": values.min(), f"{name}_max": values.max()}
 
 
 def readable(table: pd.DataFrame, recipe: Recipe) -> pd.DataFrame:
@@ -286,6 +282,23 @@ def remarks(table: pd.DataFrame) -> list[str]:
     return _judges(table) + degenerate + undertrained.remarks(table)
 
 
+def unlike_prompts(table: pd.DataFrame, recipe: Recipe) -> list[str]:
+    """What has to be said beside agreement where only some rationale prompts name a label."""
+    titles: dict[bool, list[str]] = {True: [], False: []}
+    explaining = table[table["agreement"].notna()].drop_duplicates("method")
+    for _, row in explaining.iterrows():
+        chosen = recipe.methods[row["method"]]
+        objective = named(chosen.objective, chosen.objective_overrides)
+        titles[objective.names_label].append(row["title"])
+    told, untold = ("; ".join(titles[names_label]) for names_label in (True, False))
+    if not told or not untold:
+        return []
+    return [
+        "Agreement: the rationale prompts of some methods name the label that the rationale has to "
+        f"agree with ({told}), those of others name none ({untold})."
+    ]
+
+
 def _judges(table: pd.DataFrame) -> list[str]:
     """How far agreement may be trusted that a judge found, a line a dataset."""
     if "reader" not in table:
@@ -355,13 +368,17 @@ def write(recipe: Recipe, tables: dict[str, pd.DataFrame], findings: dict[str, l
     """Write the tables as CSV, table 1 also for people, and the findings by heading.
 
     Below table 1 stand its origin, tables 1b (by kind of case) and 1c (likeness to gold
-    rationales), and the published numbers on the same datasets.
+    rationales), and the published numbers on the same datasets. Table 2 gets the number of its
+    seeds.
     """
     folder(recipe).mkdir(parents=True, exist_ok=True)
+    if "table_2" in tables:
+        tables = tables | {"table_2": _with_seeds(tables["table_2"], tables["e7_runs"])}
     for name, part in tables.items():
         spreadsheet.write(part, folder(recipe) / f"{name}.csv")
     table_1 = tables["table_1"]
-    said = [*remarks(table_1), *unlearned_sentences(table_1, recipe)]
+    said = [*unlike_prompts(table_1, recipe), *remarks(table_1)]
+    said += unlearned_sentences(table_1, recipe)
     parts = [
         f"Profile: {escape.plain(stamp(recipe, table_1['dataset']))}",
         escape.table(readable(table_1, recipe)),
@@ -377,6 +394,13 @@ def write(recipe: Recipe, tables: dict[str, pd.DataFrame], findings: dict[str, l
         parts.append(escape.table(known, decimals=2, markdown=set(known)))
     (folder(recipe) / "table_1.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
     write_findings(recipe, findings)
+
+
+def _with_seeds(table_2: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
+    """Table 2 with how many seeds each row is the mean of; `runs` are those behind it."""
+    keys = ["dataset", "method", "precision"]
+    seeds = runs.groupby(keys)["seed"].nunique().rename("seeds").reset_index()
+    return table_2.merge(seeds, on=keys, how="left")
 
 
 def write_findings(

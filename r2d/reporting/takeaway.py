@@ -4,6 +4,7 @@ All are Markdown.
 """
 
 import re
+from pathlib import Path
 
 import pandas as pd
 
@@ -14,14 +15,24 @@ from r2d.reporting import comparisons, escape, gallery, tables
 
 REACHED = {"macro_f1": "a macro-F1 of", "accuracy": "an accuracy of"}
 WITHOUT_SAMPLING = "r2d-no-sampling"
-FROM = (("Told apart", "E6: "), ("E6", ""), ("Told apart", "E3: "), ("E3", ""))
+MEASURES = {  # of the tests of sampling, with what they are in words
+    "macro_f1": "macro-F1",
+    "correct": "accuracy",
+    "agreement": "agreement of label and rationale",
+    "follows_label": "following a label that it is told",
+    "names_reason": "naming the true reason",
+    "gap": "the exposure gap, in rationales of wrong decisions told their own label minus gold",
+    "told_own": "their score told their own label",
+    "told_gold": "their score told gold",
+}
 
 
 def sentences(recipe: Recipe) -> list[str]:
     """Labels, their tests, rationales, what wrong decisions say, and what sampling is worth.
 
-    They are about the recipe's reference method on the first dataset of table 1 that has it. Where
-    nothing was run or committed, one sentence says that.
+    They are about the recipe's reference method on the first dataset of table 1 that has it. A
+    profile without table 1 has the answers to its own questions instead; where nothing was run or
+    committed, one sentence says that.
     """
     folder = gallery.folder(recipe)
     if not folder.is_dir():
@@ -30,7 +41,7 @@ def sentences(recipe: Recipe) -> list[str]:
             f"{recipe.profile}: there is nothing to take away before `./run_all.sh` has run it."
         ]
     if not (folder / "table_1.csv").is_file():
-        return ["This profile has no table 1; what it found stands below."]
+        return _without_table_1(recipe, folder)
     table_1 = tables.read(folder / "table_1.csv")
     own = table_1[table_1["method"] == recipe.reference]
     if own.empty:
@@ -42,14 +53,25 @@ def sentences(recipe: Recipe) -> list[str]:
     tests = tests[tests["dataset"] == row["dataset"]]
     trained = [name for name in rows["method"] if recipe.methods[name].objective in OBJECTIVES]
     against = tests[tests["against"].isin(trained)] if len(tests) else tests
-    findings = tables.read_text(folder / gallery.FINDINGS)
     said = [
         _level(recipe, row, rows),
         _labels(recipe, row, against),
         _rationales(recipe, row, against),
         _wrong_decisions(row, rows),
+        _sampling(recipe, folder, row["dataset"]),
     ]
-    return [*map(escape.plain, said), _sampling(recipe, findings, row["dataset"])]
+    return [escape.plain(each) for each in said]
+
+
+def _without_table_1(recipe: Recipe, folder: Path) -> list[str]:
+    """The questions that a profile without table 1 (E9) answers, as its findings answer them."""
+    said = f"Profile {escape.plain(recipe.profile)} has no table 1"
+    file = folder / gallery.FINDINGS
+    findings = tables.read_text(file) if file.is_file() else ""
+    answers = re.findall(r"^- ([^.?]+\? .+)$", findings, re.MULTILINE)
+    if not answers:
+        return [f"{said}; what it found stands below."]
+    return [f"{said}; these are its questions, and what it found.", *answers]
 
 
 def _level(recipe: Recipe, row: pd.Series, rows: pd.DataFrame) -> str:
@@ -103,30 +125,44 @@ def _wrong_decisions(row: pd.Series, rows: pd.DataFrame) -> str:
     )
 
 
-def _sampling(recipe: Recipe, findings: str, dataset: str) -> str:
-    """What was found of the reference without scheduled sampling, by the study with most runs."""
-    titles = [
-        escape.plain(m.title) for m in recipe.methods.values() if m.objective == WITHOUT_SAMPLING
-    ]
-    blocks = dict(re.findall(r"\*\*(.+?)\*\*\n\n(.+?)(?=\n\n\*\*|\Z)", findings, re.DOTALL))
-    for heading, start in FROM:
-        for line in re.findall(rf"^- {start}(.*)$", blocks.get(heading, ""), re.MULTILINE):
-            compared = re.search("One run each|beats|beaten|told apart", line)
-            if compared and f"on {dataset}" in line and any(title in line for title in titles):
-                if compared[0] == "One run each":
-                    return "What scheduled sampling is worth, one run each can't say."
-                return f"Is scheduled sampling worth it? {_about(line, titles)}"
-    return "What scheduled sampling is worth was not tested."
+def _sampling(recipe: Recipe, folder: Path, dataset: str) -> str:
+    """What the tests of the reference against itself without scheduled sampling found."""
+    tests = _of_sampling(recipe, folder, dataset)
+    if tests.empty:
+        return "What scheduled sampling is worth was not tested."
+    if (tests["runs"] < 2).any():
+        return "What scheduled sampling is worth, one run each can't say."
+    clear = comparisons.are_clear(tests)
+    parts = []
+    for opening, rows in (("", tests[clear]), ("not told apart in ", tests[~clear])):
+        each = [f"{MEASURES[row['measure']]} {_points(row)}" for _, row in rows.iterrows()]
+        parts += [f"{opening}{', '.join(each)}"] if each else []
+    first = tests.iloc[0]
+    ours, theirs = (recipe.methods[first[name]].title for name in ("method", "against"))
+    return (
+        f"Is scheduled sampling worth it? {ours} minus {theirs}, in points, {first['runs']:.0f} "
+        f"runs each: {'; '.join(parts)}."
+    )
 
 
-def _about(line: str, titles: list[str]) -> str:
-    """Of a line that lists what can't be told apart, what it says of these methods alone."""
-    opening, listed, others = line.partition(") from ")
-    if not listed:
-        return line
-    parts = re.split(r"; (?=[^;()]+ \()", others.removesuffix("."))
-    kept = [part for part in parts if any(part.startswith(title) for title in titles)]
-    return f"{opening}{listed}{'; '.join(kept)}."
+def _of_sampling(recipe: Recipe, folder: Path, dataset: str) -> pd.DataFrame:
+    """Those tests, a row a measure: E3's first, then what E6 adds."""
+    files = [folder / name for name in gallery.DIFFERENCES if (folder / name).is_file()]
+    known = [table for table in map(tables.read, files) if len(table)]
+    if not known:
+        return pd.DataFrame()
+    found = pd.concat(known, ignore_index=True)
+    without = [n for n, method in recipe.methods.items() if method.objective == WITHOUT_SAMPLING]
+    chosen = (found["dataset"] == dataset) & found["against"].isin(without)
+    return found[chosen & found["measure"].isin(MEASURES)].drop_duplicates("measure")
+
+
+def _points(row: pd.Series) -> str:
+    """A difference with its interval, of the gap and its sides with what both methods have."""
+    text = comparisons.in_points(row)
+    if pd.isna(row.get("ours")):
+        return text
+    return f"{text} ({100 * row['ours']:.1f} against {100 * row['theirs']:.1f})"
 
 
 def _verdict(recipe: Recipe, row: pd.Series, tests: pd.DataFrame) -> str:

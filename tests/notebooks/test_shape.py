@@ -8,7 +8,7 @@ import nbformat
 import pytest
 
 from r2d import paths, recipes
-from r2d.experiments import notebook
+from r2d.experiments import durations, notebook
 
 NOTEBOOKS = sorted(paths.NOTEBOOKS.glob("*.ipynb"))
 # Notebooks that take a training step apart, and say in a function how they look at it.
@@ -101,7 +101,7 @@ def test_it_says_what_it_reads_writes_and_what_is_next(path):
     following = re.search(r"\*\*Next:\*\* \[?(\d\d_\w+)", last.source)
     assert following and (paths.NOTEBOOKS / f"{following[1]}.ipynb").is_file()
     if path.stem.startswith("00"):
-        assert "## Limitations" in last.source
+        assert any("## Limitations" in cell.source for cell in cells(path, "markdown"))
 
 
 @every_notebook
@@ -109,6 +109,13 @@ def test_it_asserts_what_it_claims(path):
     trees = [ast.parse(cell.source) for cell in cells(path, "code")]
     checks = [node for tree in trees for node in ast.walk(tree) if isinstance(node, ast.Assert)]
     assert checks or path.stem.startswith("00")
+
+
+def test_the_study_takes_longer_than_mini_as_notebook_10_says():
+    (path,) = [path for path in NOTEBOOKS if path.stem.startswith("10")]
+    assert "longer than all of `mini`" in cells(path)[0].source
+    seconds = {name: sum(durations.shipped(name).seconds.values()) for name in ("mini", "study")}
+    assert seconds["study"] > 1.2 * seconds["mini"]
 
 
 def test_the_overview_maps_every_other_notebook():

@@ -11,6 +11,8 @@ from r2d.recipes.settings import MetricSettings
 
 LABELS = ["a", "b"]
 SETTINGS = MetricSettings(bertscore="minilm", resamples=100)
+REASON, NONE = "it is the fever that decides", "nothing in particular decides"
+EXPLAINED = {"test_cases": 20, "test_seconds": 2.0, "probe_seconds": 5.0}
 
 
 @pytest.fixture
@@ -79,3 +81,31 @@ def runs(recipe, finish):
     listed += [made("r2d-full", 1, [i >= 4 for i in range(40)])]
     listed += [made("r2d-full", 2, [i >= 8 for i in range(40)])]
     return listed
+
+
+@pytest.fixture
+def decided(recipe, finish):
+    """A run of 20 cases, the first `wrong` decided wrongly.
+
+    Its rationales name the reason where `good(i)` says so.
+    """
+
+    def make(method, wrong, good, good_given_gold=None, seed=1) -> Run:
+        predictions = []
+        for i in range(20):
+            row = {
+                "id": str(i),
+                "gold": "a",
+                "label": "b" if i < wrong else "a",
+                "valid": True,
+                "reason": "fever",
+                "rationale_gold": REASON,
+                "rationale": REASON if good(i) else NONE,
+                "label_from_rationale": "a",
+            }
+            if good_given_gold:
+                row["rationale_given_gold"] = REASON if good_given_gold(i) else NONE
+            predictions.append(row)
+        return finish(Run(recipe, "triage", method, seed), predictions, EXPLAINED)
+
+    return make

@@ -1,5 +1,7 @@
 """Every number of a table comes from a run directory."""
 
+import json
+
 import pytest
 
 from r2d.errors import R2DError
@@ -23,6 +25,32 @@ def test_the_latency_of_a_run_is_its_engines_and_others_are_listed(runs):
     assert listed["engine"].tolist() == ["torch", "CTranslate2 float32"]
     assert listed["median"].tolist() == [0.3, 0.1] and listed["used"].tolist() == [False, True]
     assert (listed["parameters"] == 10).all() and (listed["method"] == "r2d-full").all()
+
+
+def test_what_a_run_was_trained_for_takes_in_the_stage_1_of_its_seed(recipe, finish, runs):
+    env = {"test_cases": 0, "test_seconds": 0.0, "probe_seconds": 0.0}
+    env |= {"parameters": 10, "trainable": 5, "peak_memory_mb": 7}
+    for seed, steps in ((1, 3), (2, 2)):  # patience ended the second
+        training = {"steps": steps, "target_tokens": 100 * steps}
+        finish(Run(recipe, "triage", "stage1-full", seed), [], env | {"training": training})
+    for run in runs:
+        file = run.folder / "env.json"
+        written = json.loads(file.read_text())
+        if run.method != "majority":
+            written["training"]["target_tokens"] = 1000
+        file.write_text(json.dumps(written))
+    totals = collect.runs(runs).set_index(["method", "seed"])[
+        ["total_steps", "total_target_tokens"]
+    ]
+    assert totals.loc["r2d-full"].to_numpy().tolist() == [[7, 1300], [6, 1200]]
+    assert totals.loc["dss-full"].to_numpy().tolist() == [[4, 1000], [4, 1000]]
+    assert totals.loc["majority"].isna().all(axis=None)
+
+
+def test_where_stage_1_is_not_there_the_total_is_not_known(runs):
+    frame = collect.runs(runs).set_index("method")
+    assert frame.loc["r2d-full", "total_steps"].isna().all()
+    assert frame.loc["r2d-full", "steps"].tolist() == [4, 4]
 
 
 def test_a_run_without_test_cases_has_no_seconds_a_case(recipe, finish):

@@ -204,6 +204,65 @@ def test_a_title_says_what_the_corrected_tests_found(recipe, table):
     assert comparisons.verdict(recipe, table, "another") == ""
 
 
+def outcomes(measure, **differences):
+    """Tests of R2D on a measure against these methods, None for one that is not told apart."""
+    row = {"dataset": "triage", "method": "r2d-full", "measure": measure, "runs": 3}
+    row |= {"degenerate": 0.0}
+    return [
+        row
+        | {"against": name.replace("_", "-"), "difference": each or 0.0}
+        | {"p_holm": 0.5 if each is None else 0.01}
+        for name, each in differences.items()
+    ]
+
+
+def test_a_title_says_who_is_told_apart_by_the_rationale_measures_that_it_is_asked_for(recipe):
+    labels = outcomes("macro_f1", dss_full=None, r2dc_full=None)
+    agreement = outcomes("agreement", dss_full=0.2, r2dc_full=-0.1)
+    forced = outcomes("follows_label", r2dc_full=-0.3)
+    tests = pd.DataFrame(labels + agreement + forced)
+    first = "By macro-F1 on triage R2D can't be told apart from DSS; R2D-C"
+    assert comparisons.verdict(recipe, tests, "triage") == first
+    assert comparisons.verdict(recipe, tests, "triage", also=["follows_label"]) == (
+        f"{first}. By following a forced label it is beaten by R2D-C"
+    )
+    assert comparisons.verdict(recipe, tests, "triage", also=comparisons.RATIONALES) == (
+        f"{first}. By agreement it beats DSS. By agreement and following a forced label it is "
+        "beaten by R2D-C"
+    )
+    blank = tests.assign(degenerate=0.5)
+    assert comparisons.verdict(recipe, blank, "triage", also=comparisons.RATIONALES) == first
+
+
+def test_a_title_calls_all_the_others_so_and_no_smaller_number(recipe):
+    labels = outcomes("macro_f1", dss_full=None, r2dc_full=0.1)
+    all_of_them = labels + outcomes("agreement", dss_full=-0.2, r2dc_full=-0.1)
+    shown = comparisons.verdict(recipe, pd.DataFrame(all_of_them), "triage", also=["agreement"])
+    assert shown.endswith(". By agreement it is beaten by all the others")
+    one = labels + outcomes("agreement", dss_full=-0.2)
+    shown = comparisons.verdict(recipe, pd.DataFrame(one), "triage", also=["agreement"])
+    assert shown.endswith(". By agreement it is beaten by DSS")
+
+
+def test_a_title_that_would_be_too_long_counts_methods(recipe):
+    names = [name for name in recipe.methods if name.startswith("r2d-full-")]
+    differences = dict.fromkeys(names, None)
+    unclear = outcomes("macro_f1", **differences)
+    half = outcomes("agreement", **dict.fromkeys(names[1:], -0.1))
+    title = comparisons.verdict(recipe, pd.DataFrame(unclear + half), "triage", also=["agreement"])
+    count = len(names)
+    assert title == (
+        f"By macro-F1 on triage R2D can't be told apart from {count} of {count} others. "
+        f"By agreement it is beaten by {count - 1} of {count} others"
+    )
+    few = outcomes("macro_f1", **dict.fromkeys(names[:3], None))
+    some = few + outcomes("agreement", **dict.fromkeys(names[1:3], -0.1))
+    title = comparisons.verdict(recipe, pd.DataFrame(some), "triage", also=["agreement"])
+    titles = "; ".join(recipe.methods[name].title for name in names[:3])
+    assert title.endswith(f"apart from {titles}. By agreement it is beaten by 2 of 3 others")
+    assert len(title) <= comparisons.TITLE_LETTERS
+
+
 def test_the_test_is_what_a_plain_implementation_makes_of_the_predictions(runs, table):
     """Obuchowski and Rockette's variance by scikit-learn, one resample after the other."""
     rng = np.random.default_rng(1)

@@ -27,11 +27,10 @@ def test_every_question_is_answered_and_what_is_told_apart_comes_first():
     recipe = recipes.load("study")
     assert curves_in_words.sentences(recipe, pd.DataFrame(rows), NOTHING, NOTHING) == [
         "Do rationales help? In macro-F1 R2D is not told apart from SFT with R2D's compute at any "
-        "of 2 sizes (3 runs each): by +0.5 to +6.5 points; a difference of up to 13.9 points is "
-        "not excluded.",
+        "of 2 sizes (3 runs each): by +0.5 to +6.5 points; -2.0 to +13.9 are not excluded.",
         "Does scheduled sampling help? In macro-F1 R2D is not told apart from R2D without sampling "
-        "at any of 2 sizes (3 runs each): by +0.5 to +6.5 points; a difference of up to 13.9 "
-        "points is not excluded. In agreement of label and rationale R2D is below R2D without "
+        "at any of 2 sizes (3 runs each): by +0.5 to +6.5 points; -2.0 to +13.9 are not excluded. "
+        "In agreement of label and rationale R2D is below R2D without "
         "sampling at 1 of 1 size (3 runs each).",
         "Told apart, stage 1: R2D is below R2D without stage 1 in macro-F1, in points, at 500 "
         "notes (-5.0 [-9.0, -1.0]) with no label wrong. Corrected p = 0.017.",
@@ -42,7 +41,7 @@ def test_every_question_is_answered_and_what_is_told_apart_comes_first():
         "rationale, in points, at 500 notes (-20.0 [-9.0, -1.0]) with no label wrong. Corrected p "
         "= 0.001.",
         "Not told apart, stage 1: R2D from R2D without stage 1 in macro-F1 at 1 of 2 sizes (+6.5 "
-        "points; a difference of up to 13.9 points is not excluded).",
+        "points; -0.9 to +13.9 are not excluded).",
         "Words alone, in macro-F1: R2D is below TF-IDF + logistic regression at 1 of 2 sizes.",
     ]
 
@@ -75,8 +74,8 @@ def test_who_needs_fewer_notes_and_who_more_is_told_with_the_sizes():
     recipe = recipes.load("study")
     (told,) = curves_in_words.sentences(recipe, NOTHING, pd.DataFrame(rows), NOTHING)
     assert told == (
-        "Notes needed for the macro-F1 of SFT with R2D's compute, with 20% of labels wrong: DSS "
-        "(1,000 and 4,000) told to need fewer than it; R2D (1,000) more."
+        "Notes needed for the macro-F1 of SFT with R2D's compute, with 20% of labels wrong: told "
+        "fewer than its own: DSS (1,000 and 4,000); told more: R2D (1,000)."
     )
 
 
@@ -131,7 +130,7 @@ def test_the_verdict_on_caps_names_those_that_close_the_gap_and_else_those_exclu
         f"Does a cap of p(t) close the exposure gap? {said} (2,000 notes, caps 0 to "
         f"{found['cap'].max():g}, 5 runs each)."
     )
-    assert gaps.startswith("By cap, the gap in naming the true reason, own wrong label told ")
+    assert gaps.startswith("By cap, the exposure gap (names the true reason told its own ")
     assert "in points: 0: -10.0 [-20.0, +0.0]; 0.5: -10.0 [" in gaps
 
 
@@ -157,7 +156,7 @@ def test_advice_is_of_the_nearest_size_and_says_when_the_study_is_not_there(
         "Reason2Decide minus SFT of the same compute (+33.3 [" in clean
         and "take Reason2Decide;" in clean
     )
-    assert "sampling minus no sampling (+0.0" in clean and clean.endswith(" is not excluded.")
+    assert "sampling minus no sampling (+0.0" in clean and clean.endswith(" are not excluded.")
     assert "20% of labels wrong: Reason2Decide minus SFT of the same compute (+0.0" in noisy
     (most,) = curves_in_words.advice(9000)
     assert "by 1,000 synthetic notes of the study (which tried 250 to 1,000), with no label" in most
@@ -173,7 +172,7 @@ def test_what_is_not_told_apart_is_called_equal_only_where_a_difference_is_exclu
         for test in (wide, narrow)
     ]
     assert advice == [
-        "not told apart by this study: a difference of up to 13.9 points is not excluded.",
+        "not told apart by this study: -0.9 to +13.9 are not excluded.",
         "not told apart by this study: any difference is below 3 points, SFT of the same compute "
         "will do unless you want to read rationales.",
     ]

@@ -1,4 +1,4 @@
-"""Exposure bias: agreement first, gaps by decision, and what is told from zero."""
+"""Exposure bias: agreement first, and scores by whether the decision was right."""
 
 import pandas as pd
 import pytest
@@ -7,37 +7,6 @@ from r2d.evaluation import metrics
 from r2d.evaluation.support import JUDGE
 from r2d.experiments.run import Run
 from r2d.reporting import exposure
-
-REASON, NONE = "it is the fever that decides", "nothing in particular decides"
-ENV = {"test_cases": 20, "test_seconds": 2.0, "probe_seconds": 5.0}
-
-
-@pytest.fixture
-def decided(recipe, finish):
-    """A run of 20 cases, the first `wrong` decided wrongly.
-
-    Its rationales name the reason where `good(i)` says so.
-    """
-
-    def make(method, wrong, good, good_given_gold=None, seed=1) -> Run:
-        predictions = []
-        for i in range(20):
-            row = {
-                "id": str(i),
-                "gold": "a",
-                "label": "b" if i < wrong else "a",
-                "valid": True,
-                "reason": "fever",
-                "rationale_gold": REASON,
-                "rationale": REASON if good(i) else NONE,
-                "label_from_rationale": "a",
-            }
-            if good_given_gold:
-                row["rationale_given_gold"] = REASON if good_given_gold(i) else NONE
-            predictions.append(row)
-        return finish(Run(recipe, "triage", method, seed), predictions, ENV)
-
-    return make
 
 
 @pytest.fixture
@@ -94,37 +63,6 @@ def test_a_methods_interval_is_wider_than_one_runs_where_seeds_differ(decided):
     assert 0 < first["gold_method_low"] < 0.5 < first["gold_method_high"] < 1  # seeds alike: cases
     alone = exposure.scores([decided("dss-full", 10, lambda i: True)])
     assert "gold_method_low" not in alone
-
-
-def test_a_methods_gap_is_told_from_zero_over_seeds_and_cases(recipe, decided):
-    runs = [decided("r2d-full", 12, lambda i: False, lambda i, s=s: i >= s, s) for s in (1, 2, 3)]
-    runs += [decided("r2d-qlora", 8, lambda i: i % 2, lambda i: i % 2, s) for s in (1, 2, 3)]
-    table = exposure.gaps(runs)
-    named = table[table["measure"] == "names_reason"].set_index("method")
-    assert named.loc["r2d-full", "difference"] == pytest.approx(-(11 + 10 + 9) / 36)
-    assert named.loc["r2d-full", "high"] < 0 and named.loc["r2d-full", "p_holm"] < 0.05
-    assert named.loc["r2d-qlora", "difference"] == 0 and named.loc["r2d-qlora", "p"] == 1
-    first, *_ = exposure.gaps_told_apart(recipe, table)
-    (rest,) = exposure.gaps_left(recipe, table)
-    assert first.startswith("In wrongly decided cases of triage the own label told instead of the")
-    assert "changes Names the true reason: R2D -83.3 [" in first
-    assert rest.startswith("Not told from zero on triage") and "R2D (QLoRA)" in rest
-    assert "one run" not in rest
-    assert table["p_holm"].ge(table["p"]).all()
-
-
-def test_a_gap_of_one_run_is_never_told_from_zero(recipe, decided):
-    table = exposure.gaps([decided("r2d-full", 12, lambda i: False, lambda i: True)])
-    assert table["p_holm"].min() < 0.05
-    (rest,) = exposure.gaps_left(recipe, table)
-    assert exposure.gaps_told_apart(recipe, table) == []
-    assert rest.startswith("Not told from zero") and "(one run)" in rest
-
-
-def test_without_a_gold_label_in_any_prompt_there_are_no_gaps(recipe, decided):
-    table = exposure.gaps([decided("dss-full", 4, lambda i: True)])
-    assert table.empty
-    assert exposure.gaps_told_apart(recipe, table) == exposure.gaps_left(recipe, table) == []
 
 
 def test_support_is_told_a_sentence_a_method_with_chance_and_reader(supported):

@@ -73,8 +73,10 @@ def test_beside_levels_stand_differences_with_their_corrected_intervals(recipe, 
     left, right = figure.axes
     dss = tests[tests["against"] == "dss-full"].iloc[0]
     bar, mark = shades(right, "dss-full")
-    assert sorted(bar.get_xdata()) == pytest.approx([-100 * dss["high"], -100 * dss["low"]])
-    assert mark.get_xdata()[0] == pytest.approx(-100 * dss["difference"])
+    assert list(bar.get_xdata()) == pytest.approx([100 * dss["low"], 100 * dss["high"]])
+    # The sign of the sentences: R2D is 2.5 points below DSS here.
+    assert mark.get_xdata()[0] == pytest.approx(100 * dss["difference"]) and dss["difference"] < 0
+    assert right.get_xlabel() == "Macro-F1:\nR2D minus it, in points"
     named = [label.get_text() for label in left.get_yticklabels()]
     assert named == ["DSS", "R2D"]  # the majority class is a line
     frame = collect.runs(runs).groupby("method")["macro_f1"].mean()
@@ -96,6 +98,70 @@ def test_a_bound_far_away_does_not_squeeze_the_methods_together(recipe, runs):
     left = figures.main_result(frame, nothing, nothing, recipe, "triage").axes[0]
     assert "← majority 0.33" in [text.get_text() for text in left.texts]
     assert left.get_xlim()[0] > 0.9
+
+
+def ablated(measures):
+    """Tests of R2D against DSS and the majority class on these measures, DSS told apart."""
+    row = {"dataset": "triage", "method": "r2d-full", "runs": 2, "cases": 40, "degenerate": 0.0}
+    dss = row | {"against": "dss-full", "difference": -0.2, "low": -0.3, "high": -0.1}
+    other = row | {"against": "majority", "difference": 0.1, "low": -0.1, "high": 0.3}
+    rows = []
+    for measure in measures:
+        rows += [dss | {"measure": measure, "p_holm": 0.01}]
+        rows += [other | {"measure": measure, "p_holm": 0.4}]
+    return pd.DataFrame(rows)
+
+
+def test_ablations_show_what_following_a_forced_label_differs_by_where_it_was_tested(recipe, runs):
+    frame = collect.runs(runs)
+    tests = ablated(["macro_f1", "agreement", "follows_label"])
+    forced = (tests["measure"] == "follows_label") & (tests["against"] == "dss-full")
+    tests.loc[forced, ["difference", "low", "high"]] = -0.5, -0.6, -0.4
+    elsewhere = tests.assign(dataset="pubmedqa", difference=0.9)
+    both = pd.concat([tests, elsewhere])
+    _, labels, right = figures_studies.ablations(frame, both, recipe, "triage").axes
+    assert right.get_xlabel() == "Follows a forced label:\nR2D minus it, in points"
+    for axis, middle in ((labels, -20), (right, -50)):
+        bar, mark = shades(axis, "dss-full")
+        assert list(bar.get_xdata()) == pytest.approx([middle - 10, middle + 10])
+        assert mark.get_xdata()[0] == pytest.approx(middle)
+    without = figures_studies.ablations(frame, ablated(["macro_f1"]), recipe, "triage")
+    assert len(without.axes) == 2
+
+
+def test_titles_tell_of_the_measures_that_their_figures_show(recipe, runs):
+    frame = collect.runs(runs).assign(stage1_source="", stage2_source="")
+    tests = ablated(["macro_f1", "agreement", "follows_label", "names_reason"])
+    nothing = pd.DataFrame()
+    labels = (
+        "By macro-F1 on triage R2D is beaten by DSS. It can't be told apart from Majority class"
+    )
+    main = figures.main_result(frame, tests, nothing, recipe, "triage")
+    ablations = figures_studies.ablations(frame, tests, recipe, "triage")
+    sources = figures_studies.sources(frame, tests, recipe, "triage")
+    named = figures_studies.sources(frame.assign(names_reason=0.5), tests, recipe, "triage")
+    shown = [
+        " ".join(figure.get_suptitle().split()) for figure in (main, ablations, sources, named)
+    ]
+    assert shown == [
+        labels,
+        f"{labels}. By agreement, following a forced label and naming the true reason it is "
+        "beaten by DSS",
+        labels,
+        f"{labels}. By naming the true reason it is beaten by DSS",
+    ]
+
+
+def test_where_zero_is_on_the_left_the_rules_remark_is_on_the_right(recipe, runs):
+    frame = collect.runs(runs)
+    rule = frame[frame["method"] == "dss-full"].assign(method="rule-no-negation")
+    frame, nothing = pd.concat([frame, rule]), pd.DataFrame()
+    for sign, side in ((1, "left"), (-1, "right")):
+        tests = ablated(["macro_f1"]).query("against == 'dss-full'")
+        tests[["difference", "low", "high"]] *= sign
+        _, right = figures.main_result(frame, tests, nothing, recipe, "triage").axes
+        (remark,) = right.texts
+        assert remark.get_text() == "not compared" and remark.get_ha() == side
 
 
 def test_a_title_of_one_run_each_speaks_of_models(recipe, runs):
@@ -273,26 +339,35 @@ def test_bars_of_exposure_are_of_methods_and_absent_where_those_are_not_known(re
 
 
 @pytest.mark.parametrize(
-    ("tests", "title"),
+    ("tests", "runs", "title"),
     [
         (
-            [("A", -0.4, -0.5, -0.3, 0.01), ("B", -0.2, -0.7, 0.1, 0.2), ("C", 0, -0.3, 0.3, 1)],
-            "Told its own wrong label, not gold: 'Names the true reason' falls for A. Not told "
-            "from zero for B; C (-70 to +30 points)",
+            [
+                ("r2d-full-no-sampling", 0.36, 0.01, -0.52),
+                ("r2d-full-no-stage1", -0.06, 0.04, -0.1),
+                ("r2dc-full", 0.1, 0.2, -0.26),
+            ],
+            3,
+            "Told its own wrong label, not gold, R2D changes 'Names the true reason' by -16 "
+            "points: nearer zero than R2D without sampling (-52); further from zero than R2D "
+            "without stage 1 (-10); not told apart from R2D-C (-26)",
         ),
         (
-            [("B", -0.2, -0.7, 0.1, 0.2)],
-            "Told its own wrong label, not gold: the change of 'Names the true reason' is not told "
-            "from zero for B (-70 to +10 points)",
+            [("r2dc-full", 0.1, 0.001, -0.26)],
+            1,
+            "Names the true reason on triage, own and gold label, one run each: models, not "
+            "methods",
         ),
-        ([], "Names the true reason on triage: no gap between own and gold label to test"),
+        ([], 3, "What a wrong label costs rationales on triage: no two methods' gaps to compare"),
     ],
 )
-def test_the_title_of_exposure_tells_how_wide_an_unclear_gap_is(recipe, tests, title):
-    names = ("title", "difference", "low", "high", "p_holm")
-    rows = pd.DataFrame([dict(zip(names, test, strict=True)) for test in tests])
-    gaps = rows.assign(dataset="triage", measure="names_reason", runs=3) if tests else rows
-    figure = figures_studies.exposure(exposures(), pd.DataFrame(), gaps, recipe, "triage")
+def test_the_title_of_exposure_compares_the_gaps(recipe, tests, runs, title):
+    names = ("against", "difference", "p_holm", "theirs")
+    rows = [dict(zip(names, test, strict=True)) | {"measure": "gap"} for test in tests]
+    rows += [row | {"measure": "told_own", "difference": 0.5} for row in rows]
+    shared = {"dataset": "triage", "method": "r2d-full", "quality": "names_reason"}
+    table = pd.DataFrame(rows).assign(**shared, runs=runs, ours=-0.16) if rows else pd.DataFrame()
+    figure = figures_studies.exposure(exposures(), pd.DataFrame(), table, recipe, "triage")
     assert " ".join(figure.get_suptitle().split()) == title
 
 

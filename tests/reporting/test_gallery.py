@@ -159,6 +159,8 @@ def every_table() -> dict[str, pd.DataFrame]:
     difference = TRIAGE | {"method": "r2d-full", "measure": "macro_f1"}
     difference |= {"difference": 0.1, "low": -0.1, "high": 0.2, "runs": 2, "p_holm": 0.3}
     tests = pd.DataFrame([difference | {"against": name} for name in METHODS[:3]])
+    gap = {"measure": "gap", "quality": "names_reason", "against": METHODS[0], "ours": -0.2}
+    gap |= {"theirs": -0.3}
     kind = TRIAGE | {"kind": "plain", "cases": 9, "accuracy": 0.7}
     classes = [
         TRIAGE | {"method": method, "seed": 1, "label": label, "f1": 0.5}
@@ -176,7 +178,7 @@ def every_table() -> dict[str, pd.DataFrame]:
         "e3_differences": tests,
         "e6_exposure": exposure_table(),
         "e6_support": support_table(),
-        "e6_gaps": pd.DataFrame([{**difference, "measure": "agreement", "title": "R2D"}]),
+        "e6_differences": pd.DataFrame([difference | gap]),
         "e8_curves": logs_table(),
         "e9_runs": curves_table(),
         "e9_tests": size_tests(),
@@ -246,8 +248,8 @@ def test_every_figure_carries_the_profiles_note_and_clips_no_text(smoke, name):
         ),
         (
             "fig8c_saved",
-            "Notes needed for the macro-F1 of SFT with R2D's compute: no method told to need fewer "
-            "than it; TF-IDF (at 2 of 2) more",
+            "Notes needed for the macro-F1 of SFT with R2D's compute: told fewer than its own: "
+            "no method; told more: TF-IDF (at 2 of 2)",
         ),
         ("fig8d_caps", "Exposure gap: no cap closes it while the label is followed as before"),
     ],
@@ -304,6 +306,21 @@ def test_a_picture_is_shown_with_its_caption_below_and_instead_of_it(smoke, monk
     caption = "Figure 3, triage. Left, macro-F1 of every variant, the reference&#x27;s"
     assert f"<figcaption>{caption}" in figure and f'alt="{caption}' in figure
     assert "data:image/png;base64," in figure
+
+
+def test_the_tests_of_methods_are_copied_where_their_experiment_was_chosen(smoke):
+    folder = tables.folder(smoke)
+    for name in (*gallery.TABLES, *gallery.DIFFERENCES, "runs.csv", "e3_ablations.csv"):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_text("dataset\n")
+    (folder / "findings.md").write_text("**Table 1**\n\n- a\n")
+    (folder / "e7_runs.csv").write_text("dataset\n")
+    target = paths.figures("smoke")
+    target.mkdir(parents=True)
+    gallery.copy_tables(smoke, ["E1", "E3"])
+    assert (target / "e3_differences.csv").is_file()
+    assert not (target / "e6_differences.csv").exists()
+    assert "e3_differences.csv" in manifest.read(target)
 
 
 def test_findings_come_together_by_the_number_of_their_experiment(smoke):

@@ -42,6 +42,21 @@ def test_methods_are_told_apart_by_size_and_noise_and_corrected_for_all_of_them(
     assert told.endswith("]) with no label wrong. Corrected p < 0.0001.")
 
 
+def test_sampling_is_judged_by_what_it_is_for_and_by_what_it_costs(finish):
+    recipe = study(["n2000"], ["r2d-full-no-sampling", "r2d-full"])
+    own = {"r2d-full-no-sampling": 0, "r2d-full": 1}
+    runs = told(finish, recipe, own, {"r2d-full-no-sampling": 0.9, "r2d-full": 0.2})
+    found = learning_curves.tests(recipe, runs).set_index("measure")
+    assert set(found["question"]) == {"sampling"} and found.loc["gap", "difference"] == 1.0
+    assert list(found.index) == list(learning_curves.MEASURES)
+    assert found.loc["follows_label", "difference"] == pytest.approx(-0.7)
+    first, *apart = curves_in_words.sentences(recipe, found.reset_index(), NOTHING, NOTHING)
+    assert "In following a forced label R2D is below R2D without sampling at 1 of 1 size" in first
+    assert "In the exposure gap R2D is above R2D without sampling at 1 of 1 size" in first
+    assert "in following a forced label, in points, at 2,000 notes (-70.0 [" in apart[0]
+    assert "in the exposure gap, in points, at 2,000 notes (+100.0 [" in apart[1]
+
+
 def test_one_run_each_says_nothing_about_methods(finish):
     recipe = study(seeds=[1])
     runs = decided(finish, recipe, rises)
@@ -70,7 +85,8 @@ def test_caps_are_those_of_methods_that_differ_in_nothing_else():
     }
     runs = grid.runs(recipe, ["E9"])
     capped = learning_curves.of_caps(recipe, runs)
-    assert {run.dataset for run in capped} == {"n2000"} and len(capped) == 6 * 3
+    assert {run.dataset for run in capped} == {"n2000"}
+    assert len(capped) == 6 * len(recipe.experiments["E9"].seeds)
     assert learning_curves.of_caps(recipe, [run for run in runs if run.dataset == "n0500"]) == []
 
 

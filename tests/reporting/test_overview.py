@@ -106,6 +106,45 @@ def test_a_published_number_without_ours_says_so(smoke):
     assert "[2nd] not measured in this profile only with" in plain(overview.published(smoke))
 
 
+def test_results_stand_part_by_part_each_after_how_to_read_it(smoke):
+    table_1, findings, costs, published = overview.results(smoke)
+    assert table_1.startswith("**Table 1: labels and rationales.** Mean") and "45.7" in table_1
+    assert findings.startswith("**Every comparison in words**") and "R2D beats nothing" in findings
+    assert costs.startswith("**Table 2: what it costs.**") and " 77 " in plain(costs)
+    assert published.startswith("**The published numbers, and ours.**") and "60.58" in published
+
+
+def test_a_profile_without_tables_answers_its_questions_and_has_no_part_of_a_table(home):
+    study = recipes.load("study")
+    folder = paths.figures("study")
+    folder.mkdir(parents=True)
+    answers = [
+        "Do rationales help? In macro-F1 R2D is above SFT at 2 of 4 sizes.",
+        "Does scheduled sampling help? It is not told apart, by -6.4 to +5.7 points.",
+        "Does a cap of p(t) close the exposure gap? No cap does.",
+    ]
+    others = ["Told apart, stage 1: R2D is below itself without it. Is it? It is."]
+    lines = "\n".join(f"- {sentence}" for sentence in [*answers, *others])
+    (folder / "findings.md").write_text(f"**E9**\n\n{lines}\n")
+    opening, *said = overview.in_short(study).splitlines()
+    assert opening.startswith("- Profile study has no table 1;")
+    assert said == [f"- {answer}" for answer in answers]
+    (findings,) = overview.results(study)
+    assert f"**E9: {study.experiments['E9'].title}**" in findings and others[0] in findings
+
+
+def test_limitations_are_those_of_the_profile_itself(home):
+    known = {name: overview.limitations(recipes.load(name)) for name in ("mini", "study", "paper")}
+    assert all(f"of profile {name}: " in text for name, text in known.items())
+    assert [name for name, text in known.items() if "E2 compares" in text] == ["mini"]
+    assert [name for name, text in known.items() if "*synthetic*" in text] == ["mini", "study"]
+    assert "1.1 million" in known["study"] and "1.1 million" not in known["paper"]
+
+
+def test_before_any_run_results_are_one_sentence(home):
+    assert overview.results(recipes.load("smoke")) == [overview.NOTHING]
+
+
 @pytest.mark.parametrize("part", ["table_1", "findings", "costs", "published"])
 def test_before_any_run_a_sentence_says_how_to_get_results(home, part):
     shown = getattr(overview, part)(recipes.load("smoke"))

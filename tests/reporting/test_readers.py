@@ -53,9 +53,23 @@ def test_a_reader_stands_beside_the_exact_measure(recipe, monkeypatch):
     (sentence,) = readers.sentences(table)
     assert sentence == (
         "T5 as reader of rationales, trained on gold rationales of triage, reads the label of "
-        "100.0% of those of test (by chance 50.0%), and judges 75.0% of the models' as by a rule. "
-        "By it the rationale supports the decided label: DSS 75.0%."
+        "100.0% of those of test (by chance 50.0%), and agrees on 75.0% of the models' rationales "
+        "with the reading by a rule. By it the rationale supports the decided label: DSS 75.0%."
     )
+
+
+def test_people_see_a_row_a_method_in_points(recipe, monkeypatch):
+    monkeypatch.setattr(readers, "trained", reader)
+    texts = ["Go to ED now", "Go to ED now", "nonsense", "Home care, rest"]
+    run = finished(recipe, monkeypatch, texts, {"nonsense": None, "Home care, rest": "Home care"})
+    table = readers.support([run, run], grid.readers(recipe, ["E6"]))
+    table.loc[1, "agreement"] = 0.25
+    (row,) = readers.means(table).to_dict("records")
+    assert (row["dataset"], row["method"], row["runs"]) == ("triage", "DSS", 2)
+    assert row["Agreement of label and rationale"] == 50.0
+    assert row["Both readings say the same"] == 75.0
+    assert "Follows a forced label" not in row  # of which no run knows
+    assert readers.means(table[:0]).empty
 
 
 def test_a_reader_is_asked_where_there_is_no_other_measure_and_only_of_rationales(
@@ -65,7 +79,7 @@ def test_a_reader_is_asked_where_there_is_no_other_measure_and_only_of_rationale
     run = finished(recipe, monkeypatch, ["Home care"] * 4)
     table = readers.support([run], grid.readers(recipe, ["E6"]))
     assert table["agreement"].tolist() == [0.5] and "same" not in table
-    assert "judges" not in readers.sentences(table)[0]
+    assert "agrees on" not in readers.sentences(table)[0]
     silent = finished(recipe, monkeypatch, [""] * 4)
     table = readers.support([silent], grid.readers(recipe, ["E6"]))
     assert table.empty and readers.sentences(table) == []

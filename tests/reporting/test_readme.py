@@ -112,29 +112,87 @@ def test_the_studys_answers_are_those_of_its_committed_findings():
 
 
 @committed
-def test_the_results_are_one_table_of_seven_columns_the_findings_and_one_figure():
+def test_the_results_are_one_table_of_eight_columns_the_findings_and_one_figure():
     block = readme.block(MINI)
     rows = [line for line in block.splitlines() if line.startswith("|")]
     methods = tables.read(MINI / "table_1.csv").query("dataset == 'triage'")["title"]
-    assert len(rows) == 2 + len(methods) and {row.count("|") for row in rows} == {8}
+    assert len(rows) == 2 + len(methods) and {row.count("|") for row in rows} == {9}
     sentences = [line for line in block.splitlines() if line.startswith("- ")]
     findings = (MINI / "findings.md").read_text(encoding="utf-8")
-    assert sentences and all(sentence in findings for sentence in sentences)
+    as_found = [re.sub(r"^- [^:]+ \((E\d)\): ", r"- \1: ", sentence) for sentence in sentences]
+    assert sentences and all(sentence in findings for sentence in as_found)
     assert block.count("![") == 1 and "pubmedqa" not in block
     assert recipes.load("mini").note in block
 
 
-def test_the_findings_shown_are_table_1s_and_how_rationales_follow_labels(tmp_path):
+@pytest.fixture
+def results(tmp_path):
+    """`results(runs, costs)`: a folder of mini, of runs of table 1 and rows of table 2."""
     folder = tmp_path / "mini"
     folder.mkdir()
-    cells = {"dataset": "triage", "method": "r2d-full", "title": "R2D", "seed": 1}
-    cells |= {"profile": "mini", "test_cases": 9, "macro_f1": 0.5, "agreement": 0.8}
-    tables.summarise(pd.DataFrame([cells])).to_csv(folder / "table_1.csv", index=False)
-    (folder / "table_1.md").write_text("Profile\n\n| table |\n\nThese rows: one run.\n")
-    pd.DataFrame([{"dataset": "triage", "method": "r2d-full", "seconds": 2.0}]).to_csv(
-        folder / "table_2.csv", index=False
+
+    def write(runs, costs):
+        known = {"dataset": "triage", "profile": "mini", "test_cases": 9, "macro_f1": 0.5}
+        frame = pd.DataFrame([known | {"title": run["method"]} | run for run in runs])
+        tables.summarise(frame).to_csv(folder / "table_1.csv", index=False)
+        (folder / "table_1.md").write_text("Profile\n\n| table |\n\nThese rows: one run.\n")
+        table_2 = pd.DataFrame([{"dataset": "triage"} | row for row in costs])
+        table_2.to_csv(folder / "table_2.csv", index=False)
+        (folder / f"{readme.FIGURE}.png").write_bytes(b"")
+        found = "- R2D can't be told apart on triage from DSS."
+        (folder / "findings.md").write_text(f"**Table 1**\n\n{found}\n")
+        return folder
+
+    return write
+
+
+def cells_of(block: str) -> dict[str, list[str]]:
+    """The cells of a block's table by the first of each row."""
+    rows = [line for line in block.splitlines() if line.startswith("|")]
+    cells = [[cell.strip() for cell in row.strip("|").split("|")] for row in rows]
+    return {first: rest for first, *rest in cells}
+
+
+def test_steps_are_the_means_of_the_rows_own_runs_with_their_range(results):
+    runs = [
+        {"method": "sft-matched", "seed": seed, "total_steps": steps, "total_target_tokens": tokens}
+        for seed, steps, tokens in ((1, 2400, 250000), (2, 1700, 170000), (3, 2080, 240000))
+    ]
+    runs += [{"method": "r2d-full", "seed": 1, "total_steps": 900, "total_target_tokens": 6e5}]
+    runs += [{"method": "majority", "seed": 1, "total_steps": None, "total_target_tokens": None}]
+    costs = [{"method": "sft-matched", "seconds": 115.0, "steps": 2400}]
+    cells = cells_of(readme.block(results(runs, costs)))
+    steps, tokens = (
+        cells["method"].index("Steps"),
+        cells["method"].index("Target tokens (thousands)"),
     )
-    (folder / f"{readme.FIGURE}.png").write_bytes(b"")
+    assert cells["sft-matched"][steps] == "2,060 (1,700–2,400)"
+    assert cells["sft-matched"][tokens] == "220" and cells["sft-matched"][-1] == "115 s"
+    assert cells["r2d-full"][steps] == "900" and cells["r2d-full"][tokens] == "600"
+    assert cells["majority"][steps:] == ["–", "–", "–"]
+
+
+def test_seconds_take_in_stage_1_and_are_said_to_be_of_the_seeds_of_their_table(results):
+    costs = [
+        {"method": "r2d-full", "seconds": 80.0, "seeds": 3},
+        {"method": "stage1-full", "seconds": 25.0, "seeds": 3},
+    ]
+    block = readme.block(results([{"method": "r2d-full", "seed": 1}], costs))
+    assert cells_of(block)["r2d-full"][-1] == "105 s"
+    assert "the cost experiment, *What it costs* (E7: 3 seeds), by the clock" in block
+    assert "over 1 seeds" in block
+
+
+def test_following_a_forced_label_stands_beside_agreement(results):
+    run = {"method": "r2d-full", "seed": 1, "agreement": 0.9, "follows_label": 0.75}
+    run |= {"degenerate": 0.0}
+    cells = cells_of(readme.block(results([run], [{"method": "r2d-full", "seconds": 2.0}])))
+    assert cells["r2d-full"][cells["method"].index("Follows a forced label")] == "75.0"
+
+
+def test_the_findings_shown_are_table_1s_and_how_rationales_follow_labels(results):
+    run = {"method": "r2d-full", "title": "R2D", "seed": 1, "agreement": 0.8}
+    folder = results([run], [{"method": "r2d-full", "seconds": 2.0}])
     shown = [
         "- Table 1: R2D beats SFT on triage: macro-F1 +3.0 [+1.0, +5.0].",
         "- E3: R2D beats another on triage: macro-F1 +3.0 [+1.0, +5.0].",
@@ -154,20 +212,12 @@ def test_the_findings_shown_are_table_1s_and_how_rationales_follow_labels(tmp_pa
         text.append(f"**{heading}**\n\n{listed}")
     (folder / "findings.md").write_text("\n\n".join(text) + "\n")
     block = readme.block(folder)
+    shown[1] = f"- What each part of the method is worth (E3): {shown[1].removeprefix('- E3: ')}"
     assert [line for line in block.splitlines() if line.startswith("- ")] == shown
     assert "| 50.0 " in block and "| 80.0 " in block
     (folder / "findings.md").write_text("**E2**\n\n- Nothing.\n")
     with pytest.raises(R2DError, match="hold no comparison on triage"):
         readme.block(folder)
-
-
-@committed
-def test_what_training_took_takes_in_the_stage_1_that_a_method_starts_from():
-    table_2 = tables.read(MINI / "table_2.csv").set_index("method")
-    costs = table_2.loc["r2d-full"] + table_2.loc["stage1-full"]
-    (row,) = [line for line in readme.block(MINI).splitlines() if line.startswith("| R2D ‡")]
-    assert f"| {costs['steps']:,.0f} " in row and f"| {costs['seconds']:.0f} s " in row
-    assert f"| {costs['target_tokens'] / 1000:.0f} " in row
 
 
 def test_only_what_stands_between_the_markers_is_rewritten(tmp_path, monkeypatch):

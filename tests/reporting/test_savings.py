@@ -33,7 +33,7 @@ def test_notes_saved_are_where_the_mean_curve_reaches_all_of_sfts(finish):
     told, where = curves_in_words.sentences(recipe, NOTHING, saved.reset_index(), NOTHING)
     goal = "the macro-F1 of SFT with R2D's compute"
     assert told == (
-        f"Notes needed for {goal}, with no label wrong: no method told to need fewer than it."
+        f"Notes needed for {goal}, with no label wrong: told fewer than its own: no method."
     )
     assert where.startswith(f"Where mean curves reach {goal} at 1,000 notes (7")
     never = row.to_dict() | {"needed": None}

@@ -58,6 +58,21 @@ def test_one_of_each_notebook_is_kept_and_none_of_real_notes(executed):
     assert sorted(file.stem for file in executed.iterdir()) == CHOSEN
 
 
+def test_one_that_was_not_executed_leads_to_another_profiles_executed_copy(
+    executed, tmp_path, monkeypatch
+):
+    monkeypatch.setattr(paths, "ROOT", tmp_path / "project")
+    kept = paths.committed("study") / story.FOLDER
+    kept.mkdir(parents=True)
+    for stem in ("03_stage2-n0500-r2d-full-seed1", "09_your_dataset"):
+        (kept / f"{stem}.ipynb").write_text("{}")
+    story.keep(recipes.load("smoke"), executed)
+    text = (executed / "00_overview.ipynb").read_text()
+    yours = text.partition("[yours](")[2].partition(")")[0]
+    assert (executed / yours).resolve() == kept / "09_your_dataset.ipynb"
+    assert "(03_stage2-triage-r2d-full-seed1.ipynb)" in text  # its own comes first
+
+
 def test_they_lead_to_one_another_and_say_nothing_of_the_machine(executed):
     recipe = recipes.load("smoke")
     executed.mkdir(parents=True)
@@ -66,7 +81,7 @@ def test_they_lead_to_one_another_and_say_nothing_of_the_machine(executed):
     text = (executed / "00_overview.ipynb").read_text()
     assert "(03_stage2-triage-r2d-full-seed1.ipynb)" in text
     stored = text.partition("[yours](")[2].partition(")")[0]
-    assert (executed / stored).resolve() == paths.NOTEBOOKS / "09_your_dataset.ipynb"
+    assert (executed / stored).resolve() == paths.NOTEBOOKS / "09_your_dataset.ipynb"  # no copy
     assert str(paths.home()) not in text and "100%" not in text and "done" in text
     assert json.loads(text)["metadata"]["papermill"] == {"parameters": {}, "duration": 1.5}
     assert not (executed / "06_old.ipynb").exists()

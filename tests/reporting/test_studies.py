@@ -36,6 +36,100 @@ def test_sources_are_named_for_both_stages(recipe, finished):
     assert named.loc["r2d-full-no-stage1"].tolist() == ["", "rationale_llm"]
 
 
+def test_people_see_a_row_a_method_with_mean_deviation_and_runs(recipe, finished):
+    one = collect.runs([finished("r2d-full"), finished("r2d-full-nurse-only")])
+    one = studies.sources(recipe, one)
+    two = one.assign(seed=2)
+    frame = pd.concat([one, two], ignore_index=True)
+    frame = frame.assign(agreement=[0.9, 0.5, 0.7, 0.5], degenerate=0.0)
+    shown = studies.source_means(recipe, frame).set_index("method")
+    assert shown["runs"].tolist() == [2, 2]
+    assert shown.loc["R2D", "Agreement of label and rationale"] == "80.0 ± 14.1"
+    nurse = shown.loc[recipe.methods["r2d-full-nurse-only"].title]
+    assert nurse[["stage 1 learned from", "stage 2 learned from"]].tolist() == ["nurse"] * 2
+    assert shown.loc["R2D", "stage 2 learned from"] == "LLM-style"
+    assert "Names the true reason" not in shown  # of which no run knows
+    assert list(studies.means(recipe, frame)["method"]) == list(shown.index)
+
+
+def support_table():
+    """Of two methods with two runs each, DSS's prompt without a label; the reader's texts."""
+    shared = {"dataset": "triage", "degenerate": 0.0, "probe_share": 0.5}
+    shared |= {"consistency": 0.4, "consistency_chance": 0.175, "names_modifier": None}
+    told = {"agreement_method_low": 0.9, "agreement_method_high": 1.0}
+    r2d = shared | told | {"method": "r2d-full", "title": "R2D", "follows_label": 0.82}
+    r2d |= {"follows_label_method_low": 0.77, "follows_label_method_high": 0.87}
+    dss = shared | told | {"method": "dss-full", "title": "DSS", "follows_label": None}
+    dss |= {"follows_label_method_low": None, "follows_label_method_high": None}
+    rows = [row | {"seed": seed} for row in (dss, r2d) for seed in (1, 2)]
+    return pd.DataFrame(rows).assign(agreement=[0.8, 0.9, 0.97, 0.99])
+
+
+def score(method, measure, decision, own, gold=None):
+    names = {"dataset": "triage", "method": method, "measure": measure, "decision": decision}
+    row = names | {"n": 10, "own": own, "own_method_low": 0.1, "own_method_high": 0.6}
+    ends = {"gold_method_low": 0.3, "gold_method_high": 0.5} if gold else {}
+    return row | {"gold": gold} | ends
+
+
+def test_exposure_has_a_row_a_method_from_agreement_to_gap_to_forced_label():
+    scores = [score("dss-full", "agreement", "right", 0.9)]
+    scores += [score("dss-full", "names_reason", "wrong", 0.3)]
+    scores += [score("r2d-full", "agreement", "wrong", value, 0.95) for value in (0.9, 0.96)]
+    scores += [score("r2d-full", "names_reason", "wrong", 0.28, 0.44)]
+    scores += [score("r2d-full", "names_reason", "wrong", None) | {"n": 0}]  # none was wrong
+    gap = {"dataset": "triage", "method": "r2d-full", "measure": "names_reason"}
+    gap |= {"difference": -0.16, "low": -0.256, "high": -0.064}
+    other = gap | {"measure": "bertscore_f1", "difference": -0.9}
+    table = studies.exposure_means(
+        support_table(), pd.DataFrame(scores), pd.DataFrame([other, gap])
+    ).set_index("method")
+    assert list(table.columns) == [
+        "dataset",
+        "runs",
+        "Agreement",
+        "Agreement, decided right",
+        "Agreement, decided wrong",
+        "True reason, told own label",
+        "True reason, told gold label",
+        "Exposure gap (own - gold)",
+        "Follows a forced label",
+    ]
+    assert table.loc["R2D"].tolist() == [
+        "triage",
+        2,
+        "98.0 [90, 100]",
+        "–",
+        "93.0 [10, 60]",
+        "28.0 [10, 60]",
+        "44.0 [30, 50]",
+        "-16.0 [-25.6, -6.4]",
+        "82.0 [77, 87]",
+    ]
+    assert table.loc["DSS"].tolist()[2:] == [
+        "85.0 [90, 100]",
+        "90.0 [10, 60]",
+        "–",
+        "30.0 [10, 60]",
+        "–",
+        "–",
+        "–",
+    ]
+
+
+def test_a_method_of_degenerate_rationales_is_marked_and_empty_columns_go():
+    support = support_table().assign(degenerate=[0.0, 0.0, 0.1, 0.2])
+    table = studies.probe_means(support)
+    assert table["method"].tolist() == ["DSS", "R2D †"]
+    assert table["Consistency (by chance)"].tolist() == ["40.0 (17.5)"] * 2
+    assert "Names the modifier" not in table and "Sufficiency (by chance)" not in table
+    nothing = pd.DataFrame()
+    scores = pd.DataFrame([score("r2d-full", "agreement", "wrong", 0.9)])
+    table = studies.exposure_means(support, scores, nothing)
+    assert "Exposure gap (own - gold)" not in table and table["method"].tolist()[1] == "R2D †"
+    assert studies.exposure_means(nothing, nothing, nothing).empty
+
+
 def test_cost_takes_in_stage_1(recipe, finished):
     runs = [finished("r2d-full"), finished("sft-full")]
     finished("stage1-full")

@@ -7,7 +7,8 @@ from statsmodels.stats.weightstats import DescrStatsW
 
 from r2d.errors import R2DError
 from r2d.evaluation import support
-from r2d.reporting import collect, comparisons, tables
+from r2d.experiments.run import Run
+from r2d.reporting import collect, comparisons, studies, tables
 
 
 def test_a_summary_has_mean_and_deviation_over_seeds(runs):
@@ -27,6 +28,39 @@ def test_people_read_points_of_100_and_only_measures_that_have_values(recipe, ru
     assert "Accuracy" not in shown and "Invalid labels" not in shown
     open_labels = collect.runs(runs).assign(macro_f1=None, invalid_rate=None)
     assert tables.readable(tables.summarise(open_labels), recipe).loc[2, "Accuracy"] == "85.0 ± 7.1"
+
+
+def test_a_summary_has_the_mean_and_range_of_what_its_own_seeds_were_trained_for(runs):
+    steps = [None, None, 2400, 1700, 900, 900]
+    table = tables.summarise(collect.runs(runs).assign(total_steps=steps)).set_index("method")
+    names = ["total_steps", "total_steps_min", "total_steps_max"]
+    assert table.loc["dss-full", names].tolist() == [2050, 1700, 2400]
+    assert table.loc["r2d-full", names].tolist() == [900, 900, 900]
+    assert table.loc["majority", names].isna().all()
+    known_of_one = collect.runs(runs).assign(total_steps=[*steps[:-1], None])
+    table = tables.summarise(known_of_one).set_index("method")
+    assert table.loc["r2d-full", names].isna().all()  # a mean over other runs than the row's
+
+
+def test_how_far_rationales_follow_a_forced_label_stands_in_table_1(recipe, runs):
+    frame = collect.runs(runs).assign(follows_label=[None] * 4 + [0.8, 0.9], degenerate=0.0)
+    shown = tables.readable(tables.summarise(frame), recipe)
+    assert shown["Follows a forced label"].tolist() == ["–", "–", "85.0 ± 7.1"]
+    blank = tables.summarise(frame.assign(degenerate=1.0))
+    assert tables.readable(blank, recipe)["Follows a forced label"].iloc[-1] == "85.0 ± 7.1 †"
+
+
+def test_beside_agreement_stands_whose_prompt_names_the_label(recipe, runs):
+    agreeing = [None, None, 0.8, 0.8, 0.9, 0.9]
+    table = tables.summarise(collect.runs(runs).assign(agreement=agreeing))
+    assert tables.unlike_prompts(table, recipe) == [
+        "Agreement: the rationale prompts of some methods name the label that the rationale has to "
+        "agree with (R2D), those of others name none (DSS)."
+    ]
+    alike = table[table["method"] != "dss-full"]
+    assert tables.unlike_prompts(alike, recipe) == []
+    silent = tables.summarise(collect.runs(runs).assign(agreement=None))
+    assert tables.unlike_prompts(silent, recipe) == []
 
 
 def test_scores_of_degenerate_rationales_are_marked_and_explained(recipe, runs):
@@ -73,17 +107,11 @@ def test_table_1_is_what_scikit_learn_and_statsmodels_make_of_the_predictions(ru
             assert table.loc[method, f"{name}_seeds_high"] == pytest.approx(high, abs=1e-5)
 
 
-def test_one_runs_scores_name_bertscores_model_and_the_gold_label(runs):
-    measure = {"value": 0.5, "interval": None, "n": 3}
-    metrics = {
-        "metrics": {"bertscore_f1": measure, "sentence_bleu_given_gold": measure},
-        "signatures": {"bertscore_f1": "minilm_L5"},
-    }
-    shown = tables.scores(metrics)
-    assert list(shown.index) == ["BERTScore F1 (minilm)", "Sentence BLEU, given the gold label"]
-    assert shown["cases"].tolist() == [3, 3]
-    accuracy = tables.scores(runs[-1].read()["metrics"]).loc["Accuracy"]
-    assert accuracy["low"] < accuracy["value"] == 0.8 < accuracy["high"]
+def test_a_measures_heading_names_bertscores_model_and_the_gold_label():
+    metrics = {"signatures": {"bertscore_f1": "minilm_L5"}}
+    assert tables.heading_in("bertscore_f1", metrics) == "BERTScore F1 (minilm)"
+    shown = tables.heading_in("sentence_bleu_given_gold", metrics)
+    assert shown == "Sentence BLEU, given the gold label"
 
 
 def test_tables_and_findings_are_written_with_their_origin(recipe, runs):
@@ -101,6 +129,28 @@ def test_tables_and_findings_are_written_with_their_origin(recipe, runs):
     assert "Table 1b." in text and "50 / –" in text and "Table 1c." not in text
     assert "Published" in text and "60.58" in text and "96.05" not in text  # of these datasets only
     assert len(tables.read(folder / "runs.csv")) == 4
+
+
+def test_table_1_is_written_with_whose_prompt_names_the_label(recipe, finish, runs):
+    env = {"test_cases": 0, "test_seconds": 0.0, "probe_seconds": 0.0, "device": "abacus"}
+    for seed in (1, 2):
+        run = Run(recipe, "triage", "stage1-full", seed)
+        finish(run, [], env | {"kind": "cpu", "threads": 1})
+    agreeing = [None, None, 0.8, 0.8, 0.9, 0.9]
+    frame = collect.runs(runs).assign(agreement=agreeing, degenerate=0.0)
+    tables.write(recipe, {"runs": frame, "table_1": tables.summarise(frame)}, {})
+    text = (tables.folder(recipe) / "table_1.md").read_text()
+    assert "has to agree with (R2D), those of others name none (DSS).\nThese rows: 8 runs" in text
+
+
+def test_table_2_is_written_with_how_many_seeds_its_rows_are_of(recipe, runs):
+    frame = collect.runs(runs[:5]).assign(precision="fp32")  # one seed of r2d-full
+    table_1 = tables.summarise(frame[frame["method"] != "r2d-full"])
+    written = {"runs": frame.iloc[:4], "table_1": table_1, "e7_runs": frame}
+    tables.write(recipe, written | {"table_2": studies.cost(recipe, frame)}, {})
+    table_2 = tables.read(tables.folder(recipe) / "table_2.csv").set_index("method")
+    assert table_2.loc[["dss-full", "r2d-full"], "seeds"].tolist() == [2, 1]
+    assert table_2.loc["dss-full", "seconds"] == 8
 
 
 def test_a_class_called_none_is_read_as_a_class(tmp_path):
