@@ -106,15 +106,10 @@ def table_1(recipe: Recipe) -> str:
 
 
 def findings(recipe: Recipe) -> str:
-    """The sentences that the notebooks generated, each experiment's under its title.
-
-    Of a changed recipe, first what the change did.
-    """
+    """The sentences that the notebooks generated; of a changed recipe, first what that did."""
     text = _read(recipe, FINDINGS)
     if text is None:
         return NOTHING
-    for name, experiment in recipe.experiments.items():
-        text = text.replace(f"**{name}**", f"**{name}: {escape.plain(experiment.title)}**")
     before_and_after = _read(recipe, changes.TEXT)
     return f"{before_and_after}\n\n{text}" if before_and_after else text
 

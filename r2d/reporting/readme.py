@@ -180,7 +180,8 @@ def _sentences(findings: str, recipe: Recipe) -> str:
 
     An experiment is named by its title.
     """
-    blocks = dict(re.findall(r"\*\*(.+?)\*\*\n\n(.+?)(?=\n\n\*\*|\Z)", findings, re.DOTALL))
+    found = re.findall(r"\*\*(.+?)\*\*\n\n(.+?)(?=\n\n\*\*|\Z)", findings, re.DOTALL)
+    blocks = {heading.partition(":")[0]: text for heading, text in found}
     title = escape.plain(recipe.methods[recipe.reference].title)
     wanted = {
         TOLD_APART: rf"^- (?:(?:Table 1|E3): .* on {DATASET}: |E6: .* {DATASET} the gap of ).*$",

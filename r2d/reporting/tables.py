@@ -406,12 +406,17 @@ def _with_seeds(table_2: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
 def write_findings(
     recipe: Recipe, findings: dict[str, list[str]], file: str = "findings.md"
 ) -> None:
-    """Write sentences by heading as Markdown; a heading without sentences is left out."""
+    """Write sentences by heading as Markdown; a heading without sentences is left out.
+
+    An experiment's heading has its title, too.
+    """
     blocks = []
     for name, sentences in findings.items():
         if sentences:
+            known = recipe.experiments.get(name)
+            heading = f"{name}: {escape.plain(known.title)}" if known else name
             listed = "\n".join(f"- {escape.plain(sentence)}" for sentence in sentences)
-            blocks.append(f"**{name}**\n\n{listed}")
+            blocks.append(f"**{heading}**\n\n{listed}")
     (folder(recipe) / file).write_text("\n\n".join(blocks) + "\n", encoding="utf-8")
 
 

@@ -114,6 +114,14 @@ def test_a_measures_heading_names_bertscores_model_and_the_gold_label():
     assert shown == "Sentence BLEU, given the gold label"
 
 
+def test_findings_of_an_experiment_stand_under_its_title(recipe, home):
+    tables.folder(recipe).mkdir(parents=True)
+    tables.write_findings(recipe, {"Told apart": ["A."], "E3": ["B."], "E2": []})
+    title = recipe.experiments["E3"].title
+    text = (tables.folder(recipe) / "findings.md").read_text()
+    assert text == f"**Told apart**\n\n- A.\n\n**E3: {title}**\n\n- B.\n"
+
+
 def test_tables_and_findings_are_written_with_their_origin(recipe, runs):
     frame = collect.runs(runs[:4])  # none of them starts from a stage 1
     cell = {"dataset": "triage", "method": "majority", "title": "Majority class", "kind": "plain"}
