@@ -133,10 +133,11 @@ def results(tmp_path):
 
     def write(runs, costs):
         known = {"dataset": "triage", "profile": "mini", "test_cases": 9, "macro_f1": 0.5}
+        known |= {"total_steps": None, "total_target_tokens": None}
         frame = pd.DataFrame([known | {"title": run["method"]} | run for run in runs])
         tables.summarise(frame).to_csv(folder / "table_1.csv", index=False)
         (folder / "table_1.md").write_text("Profile\n\n| table |\n\nThese rows: one run.\n")
-        table_2 = pd.DataFrame([{"dataset": "triage"} | row for row in costs])
+        table_2 = pd.DataFrame([{"dataset": "triage", "seeds": 2} | row for row in costs])
         table_2.to_csv(folder / "table_2.csv", index=False)
         (folder / f"{readme.FIGURE}.png").write_bytes(b"")
         found = "- R2D can't be told apart on triage from DSS."
@@ -196,6 +197,7 @@ def test_the_findings_shown_are_table_1s_and_how_rationales_follow_labels(result
     shown = [
         "- Table 1: R2D beats SFT on triage: macro-F1 +3.0 [+1.0, +5.0].",
         "- E3: R2D beats another on triage: macro-F1 +3.0 [+1.0, +5.0].",
+        "- E6: In wrongly decided cases of triage the gap of R2D is smaller than another's.",
         "- R2D can't be told apart on triage (3 runs a method) from DSS.",
         "- Power: with 3 runs a method and 400 cases of triage, a true difference.",
         "- R2D on triage (3 runs): the rationale supports the decided label in 84.0% of cases.",
@@ -205,7 +207,7 @@ def test_the_findings_shown_are_table_1s_and_how_rationales_follow_labels(result
         "- One run each on pubmedqa, 200 cases, says nothing about the methods.",
         "- DSS on triage (3 runs): the rationale supports the decided label in 80.0% of cases.",
     ]
-    blocks = {"Told apart": (0, 1), "Table 1": (2, 3), "E6": (4,)}
+    blocks = {"Told apart": (0, 1, 2), "Table 1": (3, 4), "E6: Exposure bias": (5,)}
     text = []
     for (heading, places), other in zip(blocks.items(), others, strict=True):
         listed = "\n".join([*(shown[k] for k in places), other])
@@ -213,6 +215,7 @@ def test_the_findings_shown_are_table_1s_and_how_rationales_follow_labels(result
     (folder / "findings.md").write_text("\n\n".join(text) + "\n")
     block = readme.block(folder)
     shown[1] = f"- What each part of the method is worth (E3): {shown[1].removeprefix('- E3: ')}"
+    shown[2] = f"- Exposure bias (E6): {shown[2].removeprefix('- E6: ')}"
     assert [line for line in block.splitlines() if line.startswith("- ")] == shown
     assert "| 50.0 " in block and "| 80.0 " in block
     (folder / "findings.md").write_text("**E2**\n\n- Nothing.\n")
