@@ -21,9 +21,9 @@ MEASURES = {  # of the tests of sampling, with what they are in words
     "agreement": "agreement of label and rationale",
     "follows_label": "following a label that it is told",
     "names_reason": "naming the true reason",
-    "gap": "the exposure gap, in rationales of wrong decisions told their own label minus gold",
-    "told_own": "their score told their own label",
-    "told_gold": "their score told gold",
+    "gap": "the exposure gap",
+    "told_own": "naming the true reason where it is wrong and told its own label",
+    "told_gold": "naming the true reason where it is wrong and told gold",
 }
 
 
