@@ -363,6 +363,7 @@ def advised(found: pd.DataFrame, cases: int) -> list[str]:
         dataset = rows["dataset"].iloc[0]
         parts = [family(rows, dataset, question) for question in ADVICE]
         told = [_advised(part) for part in parts if len(part)]
+        told += _on_rationales(_asked(rows[rows["dataset"] == dataset], "sampling"))
         lines.append(f"{opening}, {_labels(noise)}: {'; '.join(told)}.")
     return lines
 
@@ -378,3 +379,14 @@ def _advised(test: pd.DataFrame) -> str:
         return f"{size}: take {ours if row['difference'] > 0 else theirs}"
     told = f"{size}, not told apart by this study: {_excluded(test)}"
     return f"{told}, {if_equal}" if _are_about_equal(test) else told
+
+
+def _on_rationales(tests: pd.DataFrame) -> list[str]:
+    """What scheduled sampling is told to change in rationales, as pieces of advice."""
+    ours, theirs, _ = ADVICE["sampling"]
+    told = tests[(tests["measure"] != "macro_f1") & comparisons.are_clear(tests)]
+    return [
+        f"for {MEASURES[row['measure']]} take {ours if row['difference'] > 0 else theirs} "
+        f"({comparisons.in_points(row)})"
+        for _, row in told.iterrows()
+    ]

@@ -176,3 +176,20 @@ def test_what_is_not_told_apart_is_called_equal_only_where_a_difference_is_exclu
         "not told apart by this study: any difference is below 3 points, SFT of the same compute "
         "will do unless you want to read rationales.",
     ]
+
+
+def test_advice_tells_what_sampling_changes_in_rationales_where_that_was_told_apart():
+    row = {"dataset": "triage", "question": "sampling", "method": "r2d-full", "runs": 3}
+    row |= {"against": "r2d-full-no-sampling", "notes": 2000, "noise": 0.0}
+    tests = (("macro_f1", 0.01, 0.4), ("agreement", -0.02, 0.3), ("follows_label", -0.166, 0.01))
+    tests += (("gap", 0.21, 0.04),)
+    rows = [
+        row | {"measure": measure, "difference": d, "low": d - 0.1, "high": d + 0.1, "p_holm": p}
+        for measure, d, p in tests
+    ]
+    (line,) = curves_in_words.advised(pd.DataFrame(rows), 2000)
+    assert line.endswith(
+        "; for following a forced label take no sampling (-16.6 [-26.6, -6.6]); for the exposure "
+        "gap take sampling (+21.0 [+11.0, +31.0])."
+    )
+    assert "agreement" not in line

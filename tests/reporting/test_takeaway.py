@@ -74,8 +74,8 @@ def test_they_say_what_the_tests_tell_apart_and_what_they_do_not(write):
         r"Is scheduled sampling worth it? R2D minus R2D without sampling, in points, 3 runs each: "
         r"following a label that it is told -15.8 \[-17.8, -13.8\], the exposure gap +36.3 "
         r"\[+34.3, +38.3\] (-16.0 against -52.3); not told apart in macro-F1 -0.7 \[-2.7, +1.3\], "
-        r"naming the true reason where it is wrong and told its own label +6.4 \[+4.4, +8.4\] (27.7 "
-        r"against 21.3)."
+        r"naming the true reason where it is wrong and told its own label +6.4 \[+4.4, +8.4\] "
+        r"(27.7 against 21.3)."
     )
 
 
