@@ -170,7 +170,8 @@ def data_key(recipe: Recipe, dataset: str) -> str:
 def zero_shot_key(recipe: Recipe, experiments: Sequence[str]) -> str:
     """Changes when the zero-shot models, what they are asked and write, or that code changes."""
     parts = _part(recipe, experiments, "llms", "zero_shot")
-    code = provenance.code("r2d.llms.zero_shot", "r2d.llms.rationales", without="r2d.recipes")
+    names = ("r2d.llms.zero_shot", "r2d.llms.rationales", "r2d.reporting.chat_models")
+    code = provenance.code(*names, without="r2d.recipes")
     return provenance.digest(parts, code, _prompts("zero_shot"), _prompts("rationale"))
 
 

@@ -9,6 +9,7 @@ import pandas as pd
 
 from r2d import hashes, paths
 from r2d.data.describe import OPEN
+from r2d.experiments import directory
 from r2d.experiments.run import Run
 from r2d.recipes import Recipe
 from r2d.reporting import comparisons, undertrained
@@ -103,7 +104,8 @@ def _totals(run: Run, training: dict) -> dict:
     stages = [training]
     if training and run.start:
         there = run.start.folder.is_dir()
-        stages.append(run.start.read()["env"].get("training", {}) if there else {})
+        env = directory.read_file(run.start.folder, directory.ENV) if there else {}
+        stages.append(env.get("training", {}))
     return {
         total: sum(stage.get(name, math.nan) for stage in stages) for total, name in TOTALS.items()
     }

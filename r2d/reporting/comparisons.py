@@ -13,15 +13,10 @@ from r2d.evaluation.comparison import LEVEL, Parts, Scores
 from r2d.experiments.run import Run
 from r2d.method.objective import OBJECTIVES
 from r2d.recipes import Recipe
-from r2d.reporting.tables import INFLATED, MEASURES, unlearned
+from r2d.reporting.tables import IN_WORDS, INFLATED, MEASURES, unlearned
 
 RATIONALES = ("agreement", "follows_label", "names_reason")  # compared beside macro-F1
 TOLD_APART = "Told apart"  # the heading under which every experiment's clear differences stand
-IN_TITLES = {  # the measures of rationales in a figure's title
-    "agreement": "agreement",
-    "follows_label": "following a forced label",
-    "names_reason": "naming the true reason",
-}
 TITLE_LETTERS = 200  # that a figure's title may have before methods are counted, not named
 WANTED = 0.03  # the difference, 3 points, whose power is told
 MORE_RUNS = (5, 10)
@@ -201,7 +196,7 @@ def _by_rationales(recipe: Recipe, tests: pd.DataFrame, others: set[str], named:
         ):
             against = tuple(rows.loc[chosen, "against"])
             if against:
-                found.setdefault((verb, against), []).append(IN_TITLES[measure])
+                found.setdefault((verb, against), []).append(IN_WORDS[measure])
     sentences = []
     for (verb, against), (*first, last) in found.items():
         whom = _whom(recipe, against, len(others), named)
@@ -219,8 +214,11 @@ def _whom(recipe: Recipe, methods: Sequence[str], others: int, named: bool) -> s
     return f"{len(methods)} of {others} others"
 
 
-def are_clear(tests: pd.DataFrame) -> pd.Series:
-    """Which corrected tests tell two methods apart; one of single runs never does."""
+def are_clear(tests: pd.DataFrame | Mapping) -> pd.Series | bool:
+    """Which corrected tests, or whether a row of them, tell two methods apart.
+
+    One of single runs never does.
+    """
     return (tests["runs"] > 1) & (tests["p_holm"] < LEVEL)
 
 
@@ -332,9 +330,14 @@ def _told_apart(recipe: Recipe, row: pd.Series) -> str:
 def _difference(row: pd.Series) -> str:
     """A difference in points with its interval, and what inflates a rationale's score."""
     size = f"{_name(row['measure'])} {in_points(row)}"
-    if row["measure"] in RATIONALES and row["degenerate"] >= INFLATED:
-        size += f" ({row['degenerate']:.0%} degenerate rationales)"
-    return size
+    return f"{size}{inflated(row)}" if row["measure"] in RATIONALES else size
+
+
+def inflated(row: Mapping) -> str:
+    """What a rationale's score is inflated by, for behind it; "" where few are degenerate."""
+    if row["degenerate"] < INFLATED:
+        return ""
+    return f" ({row['degenerate']:.0%} degenerate rationales)"
 
 
 def _runs(row: pd.Series) -> str:

@@ -7,8 +7,8 @@ import pandas as pd
 
 from r2d.recipes import Recipe
 from r2d.reporting import comparisons
-from r2d.reporting.curves_in_words import MEASURES
 from r2d.reporting.learning_curves import MARGIN, families
+from r2d.reporting.tables import IN_WORDS
 
 EMPTY = "–"
 KEPT = {"no": "yes", "yes": "no", "unclear": "not told"}  # by what `cap_tests` says a cap loses
@@ -37,7 +37,7 @@ def tests(recipe: Recipe, found: pd.DataFrame) -> pd.DataFrame:
         first = family.iloc[0]
         titles = [recipe.methods[first[name]].title for name in ("method", "against")]
         row = {"dataset": first["dataset"], "question": first["question"]}
-        row |= {"methods": " minus ".join(titles), "measure": MEASURES[first["measure"]]}
+        row |= {"methods": " minus ".join(titles), "measure": IN_WORDS[first["measure"]]}
         clear = comparisons.are_clear(family)
         cells = {
             _size(test): _difference(test, told)

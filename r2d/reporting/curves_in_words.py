@@ -12,13 +12,8 @@ from r2d import paths
 from r2d.recipes import Recipe
 from r2d.reporting import comparisons, savings, tables
 from r2d.reporting.learning_curves import ENDS, MARGIN, STUDY, families, family, told_apart
+from r2d.reporting.tables import IN_WORDS
 
-MEASURES = {
-    "macro_f1": "macro-F1",
-    "agreement": "agreement of label and rationale",
-    "follows_label": "following a forced label",
-    "gap": "the exposure gap",  # above: nearer zero
-}
 HEADLINES = {"rationales": "Do rationales help?", "sampling": "Does scheduled sampling help?"}
 OF_CAPS = "Does a cap of p(t) close the exposure gap?"  # the third of them
 WORDS = "words alone"  # the question whose answer is expected, and told in a line
@@ -68,7 +63,7 @@ def _untold(rows: pd.DataFrame) -> pd.DataFrame:
 def _answer(recipe: Recipe, rows: pd.DataFrame) -> str:
     """One pair on one measure in a sentence: how often told apart, and what is not excluded."""
     ours, theirs = compared(recipe, rows)
-    opening = f"In {MEASURES[rows['measure'].iloc[0]]}"
+    opening = f"In {IN_WORDS[rows['measure'].iloc[0]]}"
     several = rows[rows["runs"] > 1]
     if several.empty:
         return f"{opening} {ours} minus {theirs} is {_of_single_runs(rows)}."
@@ -98,7 +93,7 @@ def _not_told_apart(
     """What a question's tests do not tell apart, a line a pair."""
     pairs: dict[tuple[str, str], list[str]] = {}
     for rows in of_question:
-        name = MEASURES[rows["measure"].iloc[0]]
+        name = IN_WORDS[rows["measure"].iloc[0]]
         several = rows[rows["runs"] > 1]
         rest = _untold(rows)
         told = pairs.setdefault(compared(recipe, rows), [])
@@ -156,7 +151,7 @@ def _runs(rows: pd.DataFrame) -> str:
 
 def _told_apart(recipe: Recipe, asked: dict[str, list[pd.DataFrame]]) -> list[str]:
     """A sentence for each pair, measure and direction told apart: macro-F1 first, then by size."""
-    measures = list(MEASURES)
+    measures = list(IN_WORDS)
     found = []
     for question, of_question in asked.items():
         for rows in of_question:
@@ -180,7 +175,7 @@ def _in_words(recipe: Recipe, question: str, way: str, rows: pd.DataFrame) -> st
     p = comparisons.p_value({"p_holm": rows["p_holm"].max()})
     p = p if len(rows) == 1 else p.replace("p = ", "p at most ")
     return (
-        f"Told apart, {question}: {ours} is {way} {theirs} in {MEASURES[rows['measure'].iloc[0]]}, "
+        f"Told apart, {question}: {ours} is {way} {theirs} in {IN_WORDS[rows['measure'].iloc[0]]}, "
         f"in points, {'; '.join(each)}. Corrected {p}."
     )
 
@@ -386,7 +381,7 @@ def _on_rationales(tests: pd.DataFrame) -> list[str]:
     ours, theirs, _ = ADVICE["sampling"]
     told = tests[(tests["measure"] != "macro_f1") & comparisons.are_clear(tests)]
     return [
-        f"for {MEASURES[row['measure']]} take {ours if row['difference'] > 0 else theirs} "
+        f"for {IN_WORDS[row['measure']]} take {ours if row['difference'] > 0 else theirs} "
         f"({comparisons.in_points(row)})"
         for _, row in told.iterrows()
     ]

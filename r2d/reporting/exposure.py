@@ -55,10 +55,14 @@ def _method_intervals(runs: Sequence[pd.DataFrame], measure: str, decision: str)
 
 
 def _interval(values: Sequence[Sequence[float]]) -> tuple[float | None, float | None]:
-    """95 % interval in [0, 1] of a mean, a list a run, with runs and examples random."""
-    if not values:
+    """95 % interval in [0, 1] of a mean, a list a run, with runs and examples random.
+
+    There is none of fewer than two examples.
+    """
+    known = known_cases(values) if values else np.empty((0, 0))
+    if known.shape[1] < 2:
         return None, None
-    (test,) = comparison.corrected([against_zero(values)])
+    (test,) = comparison.corrected([against_zero(known)])
     return max(0.0, test["low"]), min(1.0, test["high"])
 
 
@@ -181,13 +185,19 @@ def _consistency(table: pd.DataFrame) -> list[str]:
     return sentences
 
 
-def against_zero(values: Sequence[Sequence[float]]) -> dict:
-    """The comparison of per-case values, a list a run, with a method that has zero everywhere."""
-    cases = len(values[0])
+def against_zero(values: np.ndarray) -> dict:
+    """The comparison of values, (runs, cases), with a method that has zero everywhere."""
+    cases = values.shape[1]
     drawn = comparison.resample(cases)
     found = comparison.mean_scores(values, drawn)
-    nothing = comparison.mean_scores(np.zeros((len(values), cases)), drawn)
+    nothing = comparison.mean_scores(np.zeros(values.shape), drawn)
     return comparison.compare(found, nothing, cases)
+
+
+def known_cases(values: Sequence[Sequence[float]]) -> np.ndarray:
+    """Values, (runs, cases), of the cases of which any run has one."""
+    table = np.array(values, dtype=float)
+    return table[:, np.isfinite(table).any(axis=0)]
 
 
 def metrics_of(runs: Sequence[Run]) -> dict[tuple[str, str], list[dict]]:

@@ -15,12 +15,18 @@ from r2d.evaluation import comparison
 from r2d.experiments.run import Run
 from r2d.recipes import Recipe
 from r2d.reporting import comparisons, tables
-from r2d.reporting.exposure import RATIONALE_MEASURES, against_zero, metrics_of, said_runs
+from r2d.reporting.exposure import (
+    RATIONALE_MEASURES,
+    against_zero,
+    known_cases,
+    metrics_of,
+    said_runs,
+)
 
 QUALITY = ("names_reason", "bertscore_f1")  # the first that is known says what a rationale is worth
 SIDES = ("gap", "told_own", "told_gold")
 DIFFERENCES = ("dataset", "method", "against", "quality", "measure", "runs", "cases", "ours")
-DIFFERENCES += ("theirs", "difference", "se", "df", "p", "p_holm", "low", "high")
+DIFFERENCES += ("theirs", "degenerate", "difference", "se", "df", "p", "p_holm", "low", "high")
 
 
 def gaps(runs: Sequence[Run]) -> pd.DataFrame:
@@ -54,7 +60,8 @@ def differences(recipe: Recipe, runs: Sequence[Run]) -> pd.DataFrame:
     Three rows a method whose prompt names a label, one of each of `SIDES`: of the gap, and of the
     score told the own wrong label and told the gold one, each over the cases that a method decides
     wrongly itself. `difference` is the reference's (`ours`) minus the other's (`theirs`), tested
-    as in `comparison`, corrected for the methods on a side. `quality` names the score.
+    as in `comparison`, corrected for the methods on a side. `quality` names the score; `degenerate`
+    is the share of such rationales, the larger of the two.
     """
     metrics = metrics_of(runs)
     rows = []
@@ -73,7 +80,8 @@ def differences(recipe: Recipe, runs: Sequence[Run]) -> pd.DataFrame:
                     name: _mean(known[of], quality, side)
                     for name, of in (("ours", recipe.reference), ("theirs", method))
                 }
-                rows.append(names | counts | means | test)
+                shares = [comparisons.degenerate(known[of]) for of in (recipe.reference, method)]
+                rows.append(names | counts | means | {"degenerate": max(shares)} | test)
     return pd.DataFrame(rows, columns=list(DIFFERENCES))
 
 
@@ -83,9 +91,14 @@ def _quality(measured: Sequence[dict]) -> str:
 
 
 def is_known(measured: Sequence[dict], measure: str) -> bool:
-    """Whether every run has a wrong decision with this score under both prompts."""
+    """Whether every run has a wrong decision with this score under both prompts.
+
+    And all of them together two or more, so that they can be tested.
+    """
     gaps = [_side(each["per_example"], measure, "gap") for each in measured]
-    return bool(gaps) and all(gap.notna().any() for gap in gaps)
+    if not gaps or not all(gap.notna().any() for gap in gaps):
+        return False
+    return _values(measured, measure, "gap").shape[1] > 1
 
 
 def _side(examples: dict, measure: str, side: str) -> pd.Series:
@@ -103,9 +116,9 @@ def _side(examples: dict, measure: str, side: str) -> pd.Series:
 
 
 def _values(measured: Sequence[dict], measure: str, side: str) -> np.ndarray:
-    """That side in every run, (runs, cases), of the cases that all runs have."""
+    """That side in every run, (runs, cases), of the cases that any run decides wrongly."""
     sides = [_side(each["per_example"], measure, side) for each in measured]
-    return pd.concat(sides, axis=1, join="inner").to_numpy().T
+    return known_cases(pd.concat(sides, axis=1, join="inner").to_numpy().T)
 
 
 def side_test(ours: Sequence[dict], theirs: Sequence[dict], measure: str, side: str) -> dict:
@@ -129,7 +142,7 @@ def told_from_zero(recipe: Recipe, table: pd.DataFrame) -> list[str]:
     told = table[comparisons.are_clear(table)] if len(table) else table
     for (dataset, _), rows in told.groupby(["dataset", "measure"], sort=False) if len(told) else ():
         each = "; ".join(
-            f"{row['title']} {comparisons.in_points(row)}{_inflated(row)}"
+            f"{row['title']} {comparisons.in_points(row)}{comparisons.inflated(row)}"
             for _, row in rows.iterrows()
         )
         sentences.append(
@@ -164,30 +177,22 @@ def left(recipe: Recipe, table: pd.DataFrame) -> list[str]:
 
 def _in_words(recipe: Recipe, row: pd.Series) -> str:
     of = tables.heading(row["measure"], recipe)
-    return f"{row['title']} {of} {comparisons.in_points(row)}{_inflated(row)}"
-
-
-def _inflated(row: pd.Series) -> str:
-    """What a score is inflated by, for behind it; "" where few rationales are degenerate."""
-    if row["degenerate"] < tables.INFLATED:
-        return ""
-    return f" ({row['degenerate']:.0%} degenerate rationales)"
+    return f"{row['title']} {of} {comparisons.in_points(row)}{comparisons.inflated(row)}"
 
 
 def told_apart(recipe: Recipe, table: pd.DataFrame) -> list[str]:
     """A sentence for each method whose gap the tests of `differences` tell from the reference's."""
-    return [
-        _compared(recipe, rows) for rows in by_method(table) if comparisons.are_clear(rows).iloc[0]
-    ]
+    return [_compared(recipe, rows) for rows in by_method(table) if _gap_is_clear(rows)]
 
 
 def not_told_apart(recipe: Recipe, table: pd.DataFrame) -> list[str]:
     """The other methods of `differences`, a sentence each."""
-    return [
-        _compared(recipe, rows)
-        for rows in by_method(table)
-        if not comparisons.are_clear(rows).iloc[0]
-    ]
+    return [_compared(recipe, rows) for rows in by_method(table) if not _gap_is_clear(rows)]
+
+
+def _gap_is_clear(rows: pd.DataFrame) -> bool:
+    """Whether the first of a method's rows, which is the gap's, tells the two apart."""
+    return bool(comparisons.are_clear(rows.iloc[0]))
 
 
 def by_method(table: pd.DataFrame) -> list[pd.DataFrame]:
@@ -205,10 +210,11 @@ def _compared(recipe: Recipe, rows: pd.DataFrame) -> str:
     text = (
         f"In wrongly decided cases of {gap['dataset']} the gap of {ours} in '{name}', own label "
         f"told minus gold one, is {_points(gap['ours'])}, that of {theirs} "
-        f"{_points(gap['theirs'])}: {comparisons.in_points(gap)}, {_outcome(gap)}. Told its own "
-        f"wrong label: {_side_in_words(own)}; told the gold one: {_side_in_words(gold)}."
+        f"{_points(gap['theirs'])}: {comparisons.in_points(gap)}{comparisons.inflated(gap)}, "
+        f"{_outcome(gap)}. Told its own wrong label: {_side_in_words(own)}; told the gold one: "
+        f"{_side_in_words(gold)}."
     )
-    return f"{text}{_because(own, gold)}"
+    return f"{text}{_because(gap, own, gold)}"
 
 
 def _points(value: float) -> str:
@@ -219,7 +225,7 @@ def _outcome(row: pd.Series) -> str:
     if row["runs"] < 2:
         return "one run each, which says nothing about the methods"
     p = f"corrected {comparisons.p_value(row)} ({row['runs']:.0f} runs a method)"
-    return p if row["p_holm"] < comparison.LEVEL else f"not told apart, {p}"
+    return p if comparisons.are_clear(row) else f"not told apart, {p}"
 
 
 def _side_in_words(row: pd.Series) -> str:
@@ -228,15 +234,23 @@ def _side_in_words(row: pd.Series) -> str:
     )
 
 
-def _because(own: pd.Series, gold: pd.Series) -> str:
-    """Which side tells the two methods apart, as a sentence; "" where neither does."""
-    harm = f"its own label harms {'less' if own['difference'] > 0 else 'more'}"
-    help_ = f"the gold label helps {'more' if gold['difference'] > 0 else 'less'}"
-    sides = ((own, harm), (gold, help_))
+def _because(gap: pd.Series, own: pd.Series, gold: pd.Series) -> str:
+    """Which side makes the difference of two gaps that are told apart, as a sentence.
+
+    A side that pulls the other way makes none. "" where no side is told.
+    """
+    if not comparisons.are_clear(gap):
+        return ""
+    smaller = gap["difference"] > 0
+    sides = [
+        (own, own["difference"] > 0, "its own label harms"),
+        (gold, gold["difference"] < 0, "the gold label helps"),
+    ]
     told, untold = [], []
-    for row, words in sides:
-        clear = row["runs"] > 1 and row["p_holm"] < comparison.LEVEL
-        (told if clear else untold).append(words)
+    for row, makes_it_smaller, words in sides:
+        if makes_it_smaller == smaller:
+            sentence = f"{words} {'less' if smaller else 'more'}"
+            (told if comparisons.are_clear(row) else untold).append(sentence)
     if not told:
         return ""
     rest = f"; whether {untold[0]} is not told" if untold else ""

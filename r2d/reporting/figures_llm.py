@@ -6,9 +6,9 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from r2d.llms import zero_shot
 from r2d.llms.judge import CRITERIA
 from r2d.recipes import Recipe
+from r2d.reporting import chat_models
 from r2d.reporting.theme import (
     BLUE,
     GREY,
@@ -48,7 +48,7 @@ def size_against_f1(frame: pd.DataFrame, recipe: Recipe, dataset: str) -> Figure
     axis.grid(alpha=0.3)
     axis.legend(frameon=False, loc="upper center", bbox_to_anchor=(0.5, -0.15), ncols=3)
     cases = int(rows["cases"].max())
-    found = zero_shot.sentences(rows) or [f"Model size and macro-F1 on {dataset}, {cases} cases"]
+    found = chat_models.sentences(rows) or [f"Model size and macro-F1 on {dataset}, {cases} cases"]
     return finish(figure, found[0], recipe, dataset)
 
 

@@ -8,7 +8,7 @@ from r2d.recipes import Recipe
 from r2d.reporting import comparisons
 from r2d.reporting.figures import draw_differences, levels_and_differences, with_values
 from r2d.reporting.studies import SOURCES
-from r2d.reporting.tables import MEASURES, heading
+from r2d.reporting.tables import INFLATED, MEASURES, heading
 from r2d.reporting.theme import (
     GREY,
     bar,
@@ -117,8 +117,12 @@ def exposure(
 
 
 def _gaps(recipe: Recipe, differences: pd.DataFrame, dataset: str) -> str:
-    """What the tests of the reference's gap and the others' found, in words, for the title."""
+    """What the tests of the reference's gap and the others' found, in words, for the title.
+
+    Nothing is said of a gap of degenerate rationales.
+    """
     rows = differences[differences["measure"] == "gap"] if len(differences) else differences
+    rows = rows[rows["degenerate"] < INFLATED] if len(rows) else rows
     if rows.empty:
         return f"What a wrong label costs rationales on {dataset}: no two methods' gaps to compare"
     first = rows.iloc[0]
@@ -126,10 +130,11 @@ def _gaps(recipe: Recipe, differences: pd.DataFrame, dataset: str) -> str:
     if (rows["runs"] < 2).all():
         return f"{name} on {dataset}, own and gold label, one run each: models, not methods"
     clear = comparisons.are_clear(rows)
+    nearer = rows["ours"].abs() < rows["theirs"].abs()
     parts = []
     for words, chosen in (
-        ("nearer zero than", clear & (rows["difference"] > 0)),
-        ("further from zero than", clear & (rows["difference"] < 0)),
+        ("nearer zero than", clear & nearer),
+        ("further from zero than", clear & ~nearer),
         ("not told apart from", ~clear),
     ):
         each = [

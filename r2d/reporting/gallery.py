@@ -108,7 +108,7 @@ GALLERY = {
     ),
     "fig6_exposure": Entry(
         "E6",
-        ("e6_exposure", "e6_support", "e6_differences"),
+        ("e6_exposure", "e6_support", "e6_gap_differences"),
         figures_studies.exposure,
         "Where the decision was wrong: does the rationale support the label in its prompt, the one "
         "that the model decided on (filled) or the gold one (hollow), and does it name the true "
@@ -186,6 +186,7 @@ TABLES = {  # copied beside the figures -> the table of the runs behind it
 DIFFERENCES = {  # copied, too, where these experiments were run: their tests of methods
     "e3_differences.csv": "e3_ablations",
     "e6_differences.csv": "e6_exposure",
+    "e6_gap_differences.csv": "e6_exposure",
 }
 CHANGES = (changes.TABLE, changes.TEXT)  # copied, too, where the recipe was changed
 TABLE_4 = "table_4.md"  # copied, too, where chat models were asked

@@ -81,12 +81,16 @@ def _rows(run: Run, reader: Reader) -> list[dict]:
 def means(table: pd.DataFrame) -> pd.DataFrame:
     """`support` for people: a row a reader and method, means over its runs in points of 100.
 
-    A column that is empty in all rows is left out.
+    The reader is named where there are several. A column that is empty in all rows is left out.
     """
     named = {"same": "Both readings say the same"} | {name: MEASURES[name] for name in SHARES}
+    if table.empty:
+        return table
+    several = table.groupby("dataset")["reader"].nunique().max() > 1
     rows = []
-    for names, runs in table.groupby(BY, sort=False) if len(table) else ():
-        row = {"dataset": names[0], "method": runs["title"].iloc[0], "runs": len(runs)}
+    for names, runs in table.groupby(BY, sort=False):
+        row = {"reader": names[1]} if several else {}
+        row |= {"dataset": names[0], "method": runs["title"].iloc[0], "runs": len(runs)}
         values = runs.reindex(columns=list(named)).astype(float).mean()
         rows.append(row | {heading: 100 * values[name] for name, heading in named.items()})
     return pd.DataFrame(rows).dropna(axis="columns", how="all")

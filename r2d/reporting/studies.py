@@ -189,7 +189,7 @@ def _without_empty(rows: Sequence[dict]) -> pd.DataFrame:
 
 
 def cost(recipe: Recipe, frame: pd.DataFrame) -> pd.DataFrame:
-    """E7, table 2: what each network of the runs of `frame` costs, means over seeds.
+    """E7, table 2: what each network of the runs of `frame` costs, means over so many `seeds`.
 
     Stage 1 has a row of its own, and so has each number format. `seconds_per_case` is the label
     with its rationale, without what is decoded for the measures alone; in batches, where
@@ -198,7 +198,8 @@ def cost(recipe: Recipe, frame: pd.DataFrame) -> pd.DataFrame:
     networks = frame.dropna(subset=["parameters"])
     networks = networks.assign(trainable_share=networks["trainable"] / networks["parameters"])
     groups = networks.groupby(["dataset", "method", "title", "precision"], sort=False)
-    return groups[list(COST)].mean().reset_index().assign(profile=recipe.profile)
+    table = groups[list(COST)].mean().assign(seeds=groups["seed"].nunique())
+    return table.reset_index().assign(profile=recipe.profile)
 
 
 def cost_sentences(recipe: Recipe, frame: pd.DataFrame) -> list[str]:

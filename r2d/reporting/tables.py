@@ -46,6 +46,15 @@ TABLE_1C = "Table 1c. Likeness of rationales to the gold ones, and copies of tra
 # What says nothing of degenerate rationales: marked where at least this share of them is.
 OF_RATIONALES = ("agreement", "agreement_wrong", "follows_label", "names_reason", "sentence_bleu")
 OF_RATIONALES += ("corpus_bleu", "bertscore_f1", "consistency", "sufficiency")
+IN_WORDS = {  # a measure inside a sentence
+    "macro_f1": "macro-F1",
+    "correct": "accuracy",
+    "agreement": "agreement of label and rationale",
+    "follows_label": "following a forced label",
+    "names_reason": "naming the true reason",
+    "bertscore_f1": "BERTScore F1",
+    "gap": "the exposure gap (own minus gold label)",
+}
 INFLATED = 0.1
 TOTALS = {  # what a run and its stage 1 were trained for, by the column that one run has of it
     "total_steps": "steps",
@@ -368,12 +377,9 @@ def write(recipe: Recipe, tables: dict[str, pd.DataFrame], findings: dict[str, l
     """Write the tables as CSV, table 1 also for people, and the findings by heading.
 
     Below table 1 stand its origin, tables 1b (by kind of case) and 1c (likeness to gold
-    rationales), and the published numbers on the same datasets. Table 2 gets the number of its
-    seeds.
+    rationales), and the published numbers on the same datasets.
     """
     folder(recipe).mkdir(parents=True, exist_ok=True)
-    if "table_2" in tables:
-        tables = tables | {"table_2": _with_seeds(tables["table_2"], tables["e7_runs"])}
     for name, part in tables.items():
         spreadsheet.write(part, folder(recipe) / f"{name}.csv")
     table_1 = tables["table_1"]
@@ -394,13 +400,6 @@ def write(recipe: Recipe, tables: dict[str, pd.DataFrame], findings: dict[str, l
         parts.append(escape.table(known, decimals=2, markdown=set(known)))
     (folder(recipe) / "table_1.md").write_text("\n\n".join(parts) + "\n", encoding="utf-8")
     write_findings(recipe, findings)
-
-
-def _with_seeds(table_2: pd.DataFrame, runs: pd.DataFrame) -> pd.DataFrame:
-    """Table 2 with how many seeds each row is the mean of; `runs` are those behind it."""
-    keys = ["dataset", "method", "precision"]
-    seeds = runs.groupby(keys)["seed"].nunique().rename("seeds").reset_index()
-    return table_2.merge(seeds, on=keys, how="left")
 
 
 def write_findings(

@@ -1,4 +1,4 @@
-"""What a profile's results come to, in five sentences made from its tables and tests.
+"""What a profile's results come to, in a few sentences made from its tables and tests.
 
 All are Markdown.
 """
@@ -15,16 +15,7 @@ from r2d.reporting import comparisons, escape, gallery, tables
 
 REACHED = {"macro_f1": "a macro-F1 of", "accuracy": "an accuracy of"}
 WITHOUT_SAMPLING = "r2d-no-sampling"
-MEASURES = {  # of the tests of sampling, with what they are in words
-    "macro_f1": "macro-F1",
-    "correct": "accuracy",
-    "agreement": "agreement of label and rationale",
-    "follows_label": "following a label that it is told",
-    "names_reason": "naming the true reason",
-    "gap": "the exposure gap",
-    "told_own": "naming the true reason where it is wrong and told its own label",
-    "told_gold": "naming the true reason where it is wrong and told gold",
-}
+SIDES = {"told_own": "told its own label", "told_gold": "told gold"}  # of the exposure gap
 
 
 def sentences(recipe: Recipe) -> list[str]:
@@ -127,26 +118,28 @@ def _wrong_decisions(row: pd.Series, rows: pd.DataFrame) -> str:
 
 def _sampling(recipe: Recipe, folder: Path, dataset: str) -> str:
     """What the tests of the reference against itself without scheduled sampling found."""
-    tests = _of_sampling(recipe, folder, dataset)
-    if tests.empty:
+    found = _of_sampling(recipe, folder, dataset)
+    if found.empty:
         return "What scheduled sampling is worth was not tested."
-    if (tests["runs"] < 2).any():
+    tests = found[found["runs"] > 1]
+    if tests.empty:
         return "What scheduled sampling is worth, one run each can't say."
     clear = comparisons.are_clear(tests)
     parts = []
     for opening, rows in (("", tests[clear]), ("not told apart in ", tests[~clear])):
-        each = [f"{MEASURES[row['measure']]} {_points(row)}" for _, row in rows.iterrows()]
+        each = [f"{_measure(row)} {_points(row)}" for _, row in rows.iterrows()]
         parts += [f"{opening}{', '.join(each)}"] if each else []
     first = tests.iloc[0]
     ours, theirs = (recipe.methods[first[name]].title for name in ("method", "against"))
+    runs = " to ".join(f"{n:.0f}" for n in sorted({tests["runs"].min(), tests["runs"].max()}))
     return (
-        f"Is scheduled sampling worth it? {ours} minus {theirs}, in points, {first['runs']:.0f} "
-        f"runs each: {'; '.join(parts)}."
+        f"Is scheduled sampling worth it? {ours} minus {theirs}, in points, {runs} runs each: "
+        f"{'; '.join(parts)}."
     )
 
 
 def _of_sampling(recipe: Recipe, folder: Path, dataset: str) -> pd.DataFrame:
-    """Those tests, a row a measure: E3's first, then what E6 adds."""
+    """Those tests, a row a measure, E3's before E6's; none of degenerate rationales' scores."""
     files = [folder / name for name in gallery.DIFFERENCES if (folder / name).is_file()]
     known = [table for table in map(tables.read, files) if len(table)]
     if not known:
@@ -154,7 +147,16 @@ def _of_sampling(recipe: Recipe, folder: Path, dataset: str) -> pd.DataFrame:
     found = pd.concat(known, ignore_index=True)
     without = [n for n, method in recipe.methods.items() if method.objective == WITHOUT_SAMPLING]
     chosen = (found["dataset"] == dataset) & found["against"].isin(without)
-    return found[chosen & found["measure"].isin(MEASURES)].drop_duplicates("measure")
+    of_labels = found["measure"].isin(["macro_f1", "correct"])
+    chosen &= of_labels | (found["degenerate"] < tables.INFLATED)
+    return found[chosen].drop_duplicates("measure")
+
+
+def _measure(row: pd.Series) -> str:
+    """The measure of a test in words."""
+    if row["measure"] in SIDES:
+        return f"{tables.IN_WORDS[row['quality']]} where it is wrong and {SIDES[row['measure']]}"
+    return tables.IN_WORDS[row["measure"]]
 
 
 def _points(row: pd.Series) -> str:

@@ -5,7 +5,6 @@ Asked once, missing answers counted, on the same cases as the fine-tuned models.
 
 import json
 
-import pandas as pd
 import pytest
 import servers
 import yaml
@@ -15,6 +14,7 @@ from r2d.llms import zero_shot
 from r2d.llms.chat import Chat
 from r2d.models.decode import prediction
 from r2d.recipes.settings import LlmSettings
+from r2d.reporting import chat_models
 
 FAR = {"title": "A server", "backend": "server", "model": "m", "parameters": 1e9, "batch": 2}
 SMALL = {
@@ -147,47 +147,9 @@ def test_fine_tuned_models_stand_beside_them_on_the_same_cases(server, chat, rec
     assert (table["cases"] == 5).all() and list(table["accuracy"])[2:] == [0.6, 0.8, 1.0]
     assert (table["macro_f1_low"] <= table["macro_f1_high"]).all()
     assert list(table.loc[["smollm2", "r2d-qlora"], "parameters"]) == [1e9, 3e6]
-    (sentence,) = zero_shot.sentences(table.reset_index())
+    (sentence,) = chat_models.sentences(table.reset_index())
     assert "R2D (QLoRA) (" in sentence
     assert "is 333 times smaller than the best zero-shot model here, A server" in sentence
-
-
-def model(title: str, kind: str, parameters: float | None, f1: float, margin: float) -> dict:
-    return {
-        "dataset": "d",
-        "kind": kind,
-        "title": title,
-        "how": "answer" if kind == "zero-shot" else "generated",
-        "cases": 9,
-        "parameters": parameters,
-        "macro_f1": f1,
-        "macro_f1_low": f1 - margin,
-        "macro_f1_high": f1 + margin,
-    }
-
-
-SIZES = [
-    model("Small", "fine-tuned", 1e6, 0.5, 0.05),
-    model("Large", "fine-tuned", 8e8, 0.7, 0.04),
-    model("Chat", "zero-shot", 3.2e10, 0.6, 0.04),
-    model("Majority", "majority", None, 0.2, 0.0),
-]
-
-
-def test_times_smaller_is_computed_from_the_smallest_model_that_does_as_well():
-    assert zero_shot.sentences(pd.DataFrame(SIZES)) == [
-        "On d Large (generated, macro-F1 70.0) is 40 times smaller than the best zero-shot model "
-        "here, Chat (answer, macro-F1 60.0); 9 test cases."
-    ]
-    unsure = [row | {"macro_f1_low": 0.1, "macro_f1_high": 0.9} for row in SIZES]
-    (sentence,) = zero_shot.sentences(pd.DataFrame(unsure))
-    assert sentence.endswith(
-        "9 test cases. Their intervals overlap. The majority class is inside that model's interval."
-    )
-    worse = [row | {"macro_f1": 0.1} if row["kind"] == "fine-tuned" else row for row in SIZES]
-    (sentence,) = zero_shot.sentences(pd.DataFrame(worse))
-    assert "is the best fine-tuned model and does not reach" in sentence
-    assert zero_shot.sentences(pd.DataFrame(SIZES[:2])) == []
 
 
 def test_every_size_that_a_recipe_names_fits_its_model():

@@ -353,6 +353,12 @@ def test_bars_of_exposure_are_of_methods_and_absent_where_those_are_not_known(re
             "without stage 1 (-10); not told apart from R2D-C (-26)",
         ),
         (
+            [("r2dc-full", -0.5, 0.001, 0.34)],
+            3,
+            "Told its own wrong label, not gold, R2D changes 'Names the true reason' by -16 "
+            "points: nearer zero than R2D-C (+34)",
+        ),
+        (
             [("r2dc-full", 0.1, 0.001, -0.26)],
             1,
             "Names the true reason on triage, own and gold label, one run each: models, not "
@@ -363,8 +369,13 @@ def test_bars_of_exposure_are_of_methods_and_absent_where_those_are_not_known(re
 )
 def test_the_title_of_exposure_compares_the_gaps(recipe, tests, runs, title):
     names = ("against", "difference", "p_holm", "theirs")
-    rows = [dict(zip(names, test, strict=True)) | {"measure": "gap"} for test in tests]
+    silent = {"against": "r2d-qlora", "measure": "gap", "degenerate": 0.9, "p_holm": 0.001}
+    rows = [
+        dict(zip(names, test, strict=True)) | {"measure": "gap", "degenerate": 0.0}
+        for test in tests
+    ]
     rows += [row | {"measure": "told_own", "difference": 0.5} for row in rows]
+    rows += [silent] if rows else []  # of degenerate rationales
     shared = {"dataset": "triage", "method": "r2d-full", "quality": "names_reason"}
     table = pd.DataFrame(rows).assign(**shared, runs=runs, ours=-0.16) if rows else pd.DataFrame()
     figure = figures_studies.exposure(exposures(), pd.DataFrame(), table, recipe, "triage")

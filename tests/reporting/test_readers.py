@@ -1,5 +1,6 @@
 """Rationales read by a trained network: what it says of them, beside the exact measure."""
 
+import pandas as pd
 import pytest
 
 from r2d.data import triage
@@ -69,7 +70,9 @@ def test_people_see_a_row_a_method_in_points(recipe, monkeypatch):
     assert row["Agreement of label and rationale"] == 50.0
     assert row["Both readings say the same"] == 75.0
     assert "Follows a forced label" not in row  # of which no run knows
-    assert readers.means(table[:0]).empty
+    assert readers.means(table[:0]).empty and "reader" not in row
+    both = pd.concat([table, table.assign(reader="another")])
+    assert readers.means(both)["reader"].nunique() == 2
 
 
 def test_a_reader_is_asked_where_there_is_no_other_measure_and_only_of_rationales(

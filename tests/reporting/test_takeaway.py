@@ -1,4 +1,4 @@
-"""The five sentences: they follow the tables and tests, whichever way those went."""
+"""The results in short: sentences follow the tables and tests, whichever way those went."""
 
 import pandas as pd
 import pytest
@@ -26,7 +26,7 @@ def write(home):
     recipe = recipes.load("smoke")
     folder = paths.figures("smoke")
 
-    def made(tests=TESTS, sampling=OF_SAMPLING, runs: int = 3, **own):
+    def made(tests=TESTS, sampling=OF_SAMPLING, runs=3, of_gap=(), **own):
         folder.mkdir(parents=True, exist_ok=True)
         rows = []
         for method in ("majority", "tfidf", "sft-full", "dss-full", "r2d-full"):
@@ -46,12 +46,14 @@ def write(home):
         of_sampling = [
             {"dataset": "triage", "method": "r2d-full", "against": "r2d-full-no-sampling"}
             | {"measure": measure, "runs": runs, "difference": difference, "p_holm": p}
+            | {"degenerate": 0.0, "quality": "names_reason"}
             | {"low": difference - 0.02, "high": difference + 0.02}
             | dict(zip(("ours", "theirs"), both or (), strict=False))
             for measure, (difference, p, both) in sampling.items()
         ]
+        of_sampling[2:] = [row | dict(of_gap) for row in of_sampling[2:]]
         table = pd.DataFrame(of_sampling)
-        for name, part in (("e3", table[:2]), ("e6", table[2:])):
+        for name, part in (("e3", table[:2]), ("e6_gap", table[2:])):
             part.to_csv(folder / f"{name}_differences.csv", index=False)
         return recipe
 
@@ -72,10 +74,10 @@ def test_they_say_what_the_tests_tell_apart_and_what_they_do_not(write):
     assert "the wrong label in 70% of cases (DSS 70%): that a text convinces" in wrong
     assert sampling == (
         r"Is scheduled sampling worth it? R2D minus R2D without sampling, in points, 3 runs each: "
-        r"following a label that it is told -15.8 \[-17.8, -13.8\], the exposure gap +36.3 "
-        r"\[+34.3, +38.3\] (-16.0 against -52.3); not told apart in macro-F1 -0.7 \[-2.7, +1.3\], "
-        r"naming the true reason where it is wrong and told its own label +6.4 \[+4.4, +8.4\] "
-        r"(27.7 against 21.3)."
+        r"following a forced label -15.8 \[-17.8, -13.8\], the exposure gap (own minus gold "
+        r"label) +36.3 \[+34.3, +38.3\] (-16.0 against -52.3); not told apart in macro-F1 -0.7 "
+        r"\[-2.7, +1.3\], naming the true reason where it is wrong and told its own label +6.4 "
+        r"\[+4.4, +8.4\] (27.7 against 21.3)."
     )
 
 
@@ -86,6 +88,18 @@ def test_they_turn_with_the_tests(write):
     assert "R2D is beaten by DSS (-5.0" in labels and "can't be told apart from DSS" in rationales
     assert "in 30% of cases (DSS 70%): a text that contradicts its label is a sign" in wrong
     assert sampling.endswith(r"3 runs each: not told apart in macro-F1 +1.0 \[-1.0, +3.0\].")
+
+
+def test_of_sampling_they_name_the_score_and_leave_out_what_says_nothing(write):
+    of_bertscore = takeaway.sentences(write(of_gap={"quality": "bertscore_f1"}))[-1]
+    assert "BERTScore F1 where it is wrong and told its own label" in of_bertscore
+    assert "true reason" not in of_bertscore
+    degenerate = takeaway.sentences(write(of_gap={"degenerate": 0.9}))[-1]
+    assert "gap" not in degenerate and "following a forced label -15.8" in degenerate
+    more_runs = takeaway.sentences(write(of_gap={"runs": 5}))[-1]
+    assert "in points, 3 to 5 runs each:" in more_runs
+    single = takeaway.sentences(write(of_gap={"runs": 1}))[-1]
+    assert "3 runs each" in single and "gap" not in single
 
 
 def test_of_single_runs_and_without_tests_they_say_so(write):
