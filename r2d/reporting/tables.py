@@ -49,7 +49,7 @@ OF_RATIONALES += ("corpus_bleu", "bertscore_f1", "consistency", "sufficiency")
 IN_WORDS = {  # a measure inside a sentence
     "macro_f1": "macro-F1",
     "correct": "accuracy",
-    "agreement": "agreement of label and rationale",
+    "agreement": "agreement",
     "follows_label": "following a forced label",
     "names_reason": "naming the true reason",
     "bertscore_f1": "BERTScore F1",

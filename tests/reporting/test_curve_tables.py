@@ -4,7 +4,7 @@ import pandas as pd
 import pytest
 from study_runs import cap_table, study
 
-from r2d.reporting import curve_tables, escape
+from r2d.reporting import curve_tables, escape, tables
 
 
 @pytest.fixture
@@ -56,7 +56,7 @@ def test_a_pair_on_a_measure_is_a_row_and_what_is_told_apart_is_bold_with_its_p(
         "**-16.6 [-30.9, -2.3]**, p = 0.032",
     ]
     gap, single = table.iloc[1], table.iloc[2]
-    assert gap["measure"] == "the exposure gap" and gap["1,000 notes"] == "–"
+    assert gap["measure"] == tables.IN_WORDS["gap"] and gap["1,000 notes"] == "–"
     assert gap["250 notes"] == "**-16.6 [-30.9, -2.3]**, p &lt; 0.0001"
     assert single["250 notes"] == "-16.6 [-30.9, -2.3]"
     shown = escape.table(table, markdown=curve_tables.sizes(found))

@@ -30,15 +30,15 @@ def test_every_question_is_answered_and_what_is_told_apart_comes_first():
         "of 2 sizes (3 runs each): by +0.5 to +6.5 points; -2.0 to +13.9 are not excluded.",
         "Does scheduled sampling help? In macro-F1 R2D is not told apart from R2D without sampling "
         "at any of 2 sizes (3 runs each): by +0.5 to +6.5 points; -2.0 to +13.9 are not excluded. "
-        "In agreement of label and rationale R2D is below R2D without "
+        "In agreement R2D is below R2D without "
         "sampling at 1 of 1 size (3 runs each).",
         "Told apart, stage 1: R2D is below R2D without stage 1 in macro-F1, in points, at 500 "
         "notes (-5.0 [-9.0, -1.0]) with no label wrong. Corrected p = 0.017.",
-        "Told apart, sampling: R2D is below R2D without sampling in agreement of label and "
-        "rationale, in points, at 500 notes (-20.0 [-9.0, -1.0]) with no label wrong. Corrected p "
+        "Told apart, sampling: R2D is below R2D without sampling in agreement, in "
+        "points, at 500 notes (-20.0 [-9.0, -1.0]) with no label wrong. Corrected p "
         "= 0.001.",
-        "Told apart, stage 1: R2D is below R2D without stage 1 in agreement of label and "
-        "rationale, in points, at 500 notes (-20.0 [-9.0, -1.0]) with no label wrong. Corrected p "
+        "Told apart, stage 1: R2D is below R2D without stage 1 in agreement, in "
+        "points, at 500 notes (-20.0 [-9.0, -1.0]) with no label wrong. Corrected p "
         "= 0.001.",
         "Not told apart, stage 1: R2D from R2D without stage 1 in macro-F1 at 1 of 2 sizes (+6.5 "
         "points; -0.9 to +13.9 are not excluded).",
@@ -190,6 +190,6 @@ def test_advice_tells_what_sampling_changes_in_rationales_where_that_was_told_ap
     (line,) = curves_in_words.advised(pd.DataFrame(rows), 2000)
     assert line.endswith(
         "; for following a forced label take no sampling (-16.6 [-26.6, -6.6]); for the exposure "
-        "gap take sampling (+21.0 [+11.0, +31.0])."
+        "gap (own minus gold label) take sampling (+21.0 [+11.0, +31.0])."
     )
     assert "agreement" not in line
