@@ -236,16 +236,22 @@ def score_to_reach(recipe: Recipe, saved: pd.DataFrame) -> str:
 def on_notes(saved: pd.DataFrame, where: Callable[[pd.DataFrame], str]) -> str:
     """Which methods are told to need fewer notes than SFT, and which more.
 
-    `where` puts into words, for the brackets after a method, its rows that are told so.
+    `where` puts into words, for the brackets after a method, its rows that are told so; methods
+    with the same words share them.
     """
     if (saved["seeds"] < 2).all():
         return "one run each, which says nothing of the methods"
-    fewer, more = (
-        [f"{title} ({where(rows)})" for title, rows in told.groupby("title", sort=False)]
-        for told in savings.told_notes(saved)
-    )
-    text = f"told fewer than its own: {listed(fewer) if fewer else 'no method'}"
-    return f"{text}; told more: {listed(more)}" if more else text
+    fewer, more = (_with_places(told, where) for told in savings.told_notes(saved))
+    text = f"told fewer than its own: {fewer or 'no method'}"
+    return f"{text}; told more: {more}" if more else text
+
+
+def _with_places(told: pd.DataFrame, where: Callable[[pd.DataFrame], str]) -> str:
+    """The methods of these rows, those with the same words of `where` together."""
+    places: dict[str, list[str]] = {}
+    for title, rows in told.groupby("title", sort=False):
+        places.setdefault(where(rows), []).append(title)
+    return ", ".join(f"{listed(titles)} ({place})" for place, titles in places.items())
 
 
 def _sizes_of_sft(saved: pd.DataFrame) -> str:

@@ -66,7 +66,7 @@ def test_notes_saved_are_told_of_the_largest_size_of_sft_that_another_reaches():
 def test_who_needs_fewer_notes_and_who_more_is_told_with_the_sizes():
     shared = {"noise": 0.2, "against": "sft-matched", "needed": None, "seeds": 3, "largest": 4000}
     needs = (("DSS", 1000, 500, 900), ("DSS", 4000, 500, 900), ("R2D", 1000, 1200, None))
-    needs += (("R2D-C", 1000, 500, 1100),)
+    needs += (("R2D-C", 1000, 500, 1100), ("SFT", 1000, 1200, None), ("TF-IDF", 4000, 4100, None))
     rows = [
         shared | {"title": title, "sft_notes": notes, "low": low, "high": high}
         for title, notes, low, high in needs
@@ -75,7 +75,8 @@ def test_who_needs_fewer_notes_and_who_more_is_told_with_the_sizes():
     (told,) = curves_in_words.sentences(recipe, NOTHING, pd.DataFrame(rows), NOTHING)
     assert told == (
         "Notes needed for the macro-F1 of SFT with R2D's compute, with 20% of labels wrong: told "
-        "fewer than its own: DSS (1,000 and 4,000); told more: R2D (1,000)."
+        "fewer than its own: DSS (1,000 and 4,000); told more: R2D and SFT (1,000), "
+        "TF-IDF (4,000)."
     )
 
 
