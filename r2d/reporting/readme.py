@@ -8,7 +8,7 @@ import pandas as pd
 from r2d import files, paths, recipes
 from r2d.errors import R2DError
 from r2d.recipes import Recipe
-from r2d.reporting import escape, method_figure, tables, undertrained
+from r2d.reporting import curves_in_words, escape, method_figure, tables, undertrained
 from r2d.reporting.comparisons import TOLD_APART
 from r2d.reporting.gallery import FINDINGS
 
@@ -121,12 +121,13 @@ def examples(folder: Path) -> str:
 
 
 def answers(folder: Path) -> str:
-    """What the study answers, what it told apart, and its training, as its findings say."""
+    """What the study answers, what it told apart for that, and its training, as its findings say."""
     file = folder / FINDINGS
     if not file.is_file():
         raise R2DError(f"{file} is not there; run `./run_all.sh {STUDY}` first.")
     stamp = tables.stamp(recipes.load(folder.name), [DATASET])
-    shown = rf"^- (?:[^.?]+\? |Told apart, |{undertrained.MARK}).+$"
+    asked = "|".join(curves_in_words.HEADLINES)
+    shown = rf"^- (?:[^.?]+\? |Told apart, (?:{asked}): |{undertrained.MARK}).+$"
     found = re.findall(shown, file.read_text(encoding="utf-8"), re.MULTILINE)
     return "\n\n".join([f"Profile {escape.plain(stamp)}", "\n".join(found)])
 
