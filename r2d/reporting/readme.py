@@ -121,7 +121,7 @@ def examples(folder: Path) -> str:
 
 
 def answers(folder: Path) -> str:
-    """What the study answers, what it told apart for that, and its training, as its findings say."""
+    """What the study answers, what it told apart there, and its training, as its findings say."""
     file = folder / FINDINGS
     if not file.is_file():
         raise R2DError(f"{file} is not there; run `./run_all.sh {STUDY}` first.")
