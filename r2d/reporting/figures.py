@@ -152,7 +152,7 @@ def _say_not_compared(axis: Axes, recipe: Recipe, methods: Sequence[str]) -> Non
 
 def _grid(axis: Axes) -> None:
     axis.grid(axis="x", alpha=0.3)
-    axis.xaxis.set_major_locator(MaxNLocator(5))
+    axis.xaxis.set_major_locator(MaxNLocator(4))
 
 
 def _by_kind(axis: Axes, kinds: pd.DataFrame, methods: Sequence[str]) -> None:
