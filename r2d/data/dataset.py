@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from operator import attrgetter
 
@@ -56,23 +56,6 @@ class Dataset:
         if self.labels:
             return self.labels
         return positions(r.candidates for records in self.splits.values() for r in records)
-
-    def of_rationales(self) -> "Dataset":
-        """The same cases with the gold rationale in the question's place; without it a case is out.
-
-        Raises `R2DError` for a split that has none.
-        """
-        splits = {
-            split: [replace(case, question=case.rationale) for case in records if case.rationale]
-            for split, records in self.splits.items()
-        }
-        for split, records in splits.items():
-            if not records:
-                raise R2DError(
-                    f"Dataset {self.name}: {split} has no rationale to read; give some, or train "
-                    "no reader of rationales on it."
-                )
-        return replace(self, splits=splits)
 
     @cached_property
     def fingerprint(self) -> str:

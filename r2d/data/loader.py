@@ -45,7 +45,7 @@ def load(name: str, settings: DataSettings) -> Dataset:
         dropped=validator.dropped,
     )
     check(dataset, card.context_mark)
-    return dataset.of_rationales() if settings.reads == "rationale" else dataset
+    return dataset
 
 
 def content(settings: DataSettings) -> str | None:

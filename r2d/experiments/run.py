@@ -75,10 +75,10 @@ class Run:
         source = recipe.data(self.dataset, self.method)
         trained = self.objective is not None
         backbone = (chosen.backbone or recipe.backbone) if trained else None
-        shown = source.model_dump(mode="json", exclude={"optional", "methods", "seeds"})
+        shown = source.model_dump(mode="json", exclude={"optional", "methods", "seeds", "reads"})
         return {
             "dataset": {"name": self.dataset, **shown},
-            "method": {"name": self.method, **chosen.model_dump(mode="json", exclude={"title"})},
+            "method": {"name": self.method, **chosen.model_dump(mode="json", exclude={"title", "reads"})},
             "seed": self.seed,
             "backbone": backbone,
             "backbone_content": _content(backbone),

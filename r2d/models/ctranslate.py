@@ -7,7 +7,6 @@ that is named for all that it was made from.
 import copy
 import hashlib
 import json
-import math
 import sys
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -44,15 +43,8 @@ class CTranslate2:
         self.network, self.folder, self.precision = network, folder, precision
         self.encodes = isinstance(network, EncoderDecoder)
         kind = ctranslate2.Translator if self.encodes else ctranslate2.Generator
-        # Threads take a part of the batch each: two that share one product wait for each other.
-        self.threads = torch.get_num_threads()
-        try:
-            self.model = kind(
-                str(folder), compute_type=precision, inter_threads=self.threads, intra_threads=1
-            )
-        finally:
-            # CTranslate2 sets OpenMP's number of threads, which torch uses too, to 1.
-            torch.set_num_threads(self.threads)
+        threads = torch.get_num_threads()
+        self.model = kind(str(folder), compute_type=precision, intra_threads=threads)
         self.names = names(network)
         self.ids = {name: i for i, name in enumerate(self.names)}
 
@@ -61,18 +53,14 @@ class CTranslate2:
 
     def write(self, rows: Rows, max_new: int) -> list[list[int]]:
         """Greedy continuation ids of a batch of prompts, without the end token."""
-        prompts, share = self._named(rows), self._share(rows)
+        prompts = self._named(rows)
         if not self.encodes:
             written = self.model.generate_batch(
-                prompts,
-                max_batch_size=share,
-                max_length=max_new,
-                include_prompt_in_result=False,
+                prompts, max_length=max_new, include_prompt_in_result=False
             )
             return [each.sequences_ids[0] for each in written]
         written = self.model.translate_batch(
             prompts,
-            max_batch_size=share,
             beam_size=1,
             max_input_length=0,
             max_decoding_length=max_new,
@@ -102,22 +90,16 @@ class CTranslate2:
         result = torch.empty(len(rows))
         for batch in by_length(rows, size):
             prompts = self._named([rows[i] for i in batch])
-            completions, share = self._named([targets[i] for i in batch]), self._share(batch)
+            completions = self._named([targets[i] for i in batch])
             if self.encodes:  # the end token is added there
                 completions = [completion[:-1] for completion in completions]
-                scored = self.model.score_batch(
-                    prompts, completions, max_batch_size=share, max_input_length=0
-                )
+                scored = self.model.score_batch(prompts, completions, max_input_length=0)
             else:
                 joined = [a + b for a, b in zip(prompts, completions, strict=True)]
-                scored = self.model.score_batch(joined, max_batch_size=share, max_input_length=0)
+                scored = self.model.score_batch(joined, max_input_length=0)
             for i, each in zip(batch, scored, strict=True):
                 result[i] = sum(each.log_probs[-len(targets[i]) :])
         return result
-
-    def _share(self, batch: Sequence) -> int:
-        """How many of a batch each thread takes."""
-        return math.ceil(len(batch) / self.threads)
 
     def _named(self, rows: Rows) -> list[list[str]]:
         return [[self.names[i] for i in row] for row in rows]

@@ -105,7 +105,6 @@ class Trainer:
         checkpoint.restore_best(self.folder / "checkpoints", self.model)
         return {
             "steps": step,
-            "target_tokens": self._target_tokens(step),
             "best_step": self.stopper.best_step,
             "best_score": self.stopper.best,
             "score": self._score_name(),
@@ -135,16 +134,6 @@ class Trainer:
         self.train_set, self.validation_set = train, validation
         self.tokens.add(train, self.objective)
         self.tokens.add(validation, self.objective)
-
-    def _target_tokens(self, steps: int) -> int:
-        """How many tokens of labels and rationales these steps learned from, in all processes.
-
-        The labels that Reason2Decide-C's cycle reads back come on top.
-        """
-        order = batch_order(self.seed, len(self.train_set), 0, steps * self.settings.batch)
-        counts = self.tokens.counts([self.train_set[i] for i in order])
-        learned = {"label": self.objective.predicts, "rationale": self.objective.explains}
-        return sum(counts[task] for task, learns in learned.items() if learns)
 
     def _step(self, step: int) -> dict:
         """One optimiser step over the global batch; returns what the log keeps."""
