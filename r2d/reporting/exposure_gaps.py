@@ -182,12 +182,12 @@ def _in_words(recipe: Recipe, row: pd.Series) -> str:
 
 def told_apart(recipe: Recipe, table: pd.DataFrame) -> list[str]:
     """A sentence for each method whose gap the tests of `differences` tell from the reference's."""
-    return [_compared(recipe, rows) for rows in by_method(table) if _gap_is_clear(rows)]
+    return [_compared(recipe, rows) for rows in _by_method(table) if _gap_is_clear(rows)]
 
 
 def not_told_apart(recipe: Recipe, table: pd.DataFrame) -> list[str]:
     """The other methods of `differences`, a sentence each."""
-    return [_compared(recipe, rows) for rows in by_method(table) if not _gap_is_clear(rows)]
+    return [_compared(recipe, rows) for rows in _by_method(table) if not _gap_is_clear(rows)]
 
 
 def _gap_is_clear(rows: pd.DataFrame) -> bool:
@@ -195,7 +195,7 @@ def _gap_is_clear(rows: pd.DataFrame) -> bool:
     return bool(comparisons.are_clear(rows.iloc[0]))
 
 
-def by_method(table: pd.DataFrame) -> list[pd.DataFrame]:
+def _by_method(table: pd.DataFrame) -> list[pd.DataFrame]:
     """The rows of `differences` of each method, in the order of `SIDES`."""
     if table.empty:
         return []
